@@ -1,0 +1,42 @@
+# make run: set up everything, run the quickstart, show the scoreboard.   make test: what CI runs.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: setup run test lint ui bench clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt setuptools wheel
+	$(BIN)/python -m pip install -q -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[s3,test]"
+	@touch $@
+
+run: setup  ## the quickstart, corpora to scoreboard
+	@$(BIN)/prelude plan
+	@$(BIN)/prelude run
+
+test: setup lint  ## everything but the long suites
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+ui: setup  ## the MLflow UI, on loopback
+	$(BIN)/prelude ui
+
+bench: setup  ## the tables of benchmarks/
+	$(BIN)/python -m benchmarks
+
+clean:  ## outputs and work state; the environment and DVC's cache stay
+	rm -rf data/corpora data/encoders data/features data/tasks data/reports data/records data/report .prelude mlflow.db mlartifacts
