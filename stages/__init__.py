@@ -1,0 +1,1 @@
+"""The DAG's stages: ingest, pretrain, extract, fit, evaluate, report, and what they share."""

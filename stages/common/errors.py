@@ -1,0 +1,63 @@
+"""Errors that a user can act on: what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable
+from pathlib import Path
+
+USER_MISTAKE = 2  # exit code of a user's mistake; ours is 1
+_OF_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class UserError(Exception):
+    """A mistake in the configuration, the data or the machine's set-up. The process ends with exit code 2.
+
+    what: one sentence. where: the file, column or key. do: what puts it right.
+    """
+
+    def __init__(self, what: str, *, where: str | Path | None = None, do: str | None = None) -> None:
+        self.what, self.where, self.do = what, None if where is None else str(where), do
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.do:
+            lines.append(f"  do: {self.do}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:  # so that it crosses a process border whole
+        return _rebuild, (type(self), self.what, self.where, self.do)
+
+
+class ContractError(UserError):
+    """A table or file does not keep its contract: missing, retyped or null columns, damaged bytes."""
+
+
+def _rebuild(kind: type[UserError], what: str, where: str | None, do: str | None) -> UserError:
+    return kind(what, where=where, do=do)
+
+
+def of_machine(error: OSError) -> UserError | None:
+    """A full or read-only disk, a limit or a missing permission as the user's to put right; None for any other error."""
+    if error.errno not in _OF_MACHINE:
+        return None
+    where = error.filename if isinstance(error.filename, str) else None
+    return UserError(error.strerror or str(error), where=where, do="make room or check permissions")
+
+
+def unknown(noun: str, name: str, allowed: Iterable[str], *, where: str | Path | None = None) -> UserError:
+    """The error for a name that is not among `allowed`: names the nearest one, else lists them."""
+    choices = sorted(allowed)
+    folded = {choice.casefold(): choice for choice in choices}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    if close:
+        do = f"did you mean {folded[close[0]]!r}?"
+    elif choices:
+        do = f"choose one of: {', '.join(choices)}"
+    else:
+        do = "remove it: none is allowed here"
+    return UserError(f"unknown {noun} {name!r}", where=where, do=do)

@@ -1,0 +1,133 @@
+"""The task contract: `predictions.parquet` and `metrics.json`.
+
+predictions: seed, slice (label share), id, index, target, prediction, score. Class targets and predictions are indices as
+float64; score is a list of class probabilities (C,), empty for numbers.
+metrics.json: {"task", "system", "features", "encoder", "head", "classes", "metrics": [{"name", "slice", "seed", "value", "n"}],
+"details": {...}}.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.common import atomic
+from stages.common.errors import ContractError
+from stages.common.schema import as_plain, build
+
+METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"
+SCHEMA = pa.schema(
+    [
+        pa.field("seed", pa.int32(), nullable=False),
+        pa.field("slice", pa.string(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("index", pa.int32(), nullable=False),
+        pa.field("target", pa.float64()),
+        pa.field("prediction", pa.float64()),
+        pa.field("score", pa.list_(pa.float32()), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Value:
+    """One figure: a metric at a label share for a seed, over n test items (0 where no items are behind it).
+
+    value: None where there is none, such as the AUC of one class; what is not finite becomes None.
+    """
+
+    name: str
+    value: float | None
+    seed: int
+    slice: str = "all"
+    n: int = 0
+
+    def __post_init__(self) -> None:
+        if self.value is not None and not math.isfinite(self.value):
+            object.__setattr__(self, "value", None)
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """metrics.json."""
+
+    task: str
+    system: str
+    features: str
+    encoder: str
+    head: str
+    metrics: list[Value]
+    classes: list[str] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def values(self, name: str, slice: str = "all") -> dict[int, float]:
+        """{seed: value} of one metric at one label share."""
+        return {v.seed: v.value for v in self.metrics if v.name == name and v.slice == slice and v.value is not None}
+
+
+@dataclass
+class Predictions:
+    """Predictions of one seed at one label share: ids (N,), target (N,), prediction (N,), score (N, C) or None."""
+
+    seed: int
+    slice: str
+    ids: np.ndarray
+    target: np.ndarray
+    prediction: np.ndarray
+    score: np.ndarray | None = None
+    index: np.ndarray | None = None
+
+
+def write(folder: Path, result: TaskResult, predictions: list[Predictions]) -> None:
+    """Writes both files into an existing folder; equal results give equal bytes."""
+    with pq.ParquetWriter(folder / PREDICTIONS, SCHEMA, compression="zstd") as writer:
+        for p in predictions:
+            n = len(p.ids)
+            if p.score is None:
+                score = pa.array([[]] * n, pa.list_(pa.float32()))
+            else:
+                offsets = pa.array(np.arange(n + 1, dtype=np.int32) * p.score.shape[1])
+                score = pa.ListArray.from_arrays(offsets, pa.array(p.score.astype(np.float32).reshape(-1)))
+            index = np.zeros(n, np.int32) if p.index is None else p.index.astype(np.int32)
+            columns = [
+                pa.array(np.full(n, p.seed, np.int32)),
+                pa.array([p.slice] * n, pa.string()),
+                pa.array(p.ids, pa.string()),
+                pa.array(index),
+                pa.array(p.target.astype(np.float64)),
+                pa.array(p.prediction.astype(np.float64)),
+                score,
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+    atomic.write_json(folder / METRICS, as_plain(result))
+
+
+def read_result(folder: Path) -> TaskResult:
+    """metrics.json of a sealed folder. Raises ContractError."""
+    atomic.manifest(folder)
+    return build(TaskResult, atomic.read_json(folder / METRICS), str(folder / METRICS))
+
+
+def read_predictions(folder: Path, seed: int, slice: str) -> Predictions:
+    """The predictions of one seed at one label share. Raises ContractError where there are none or they are damaged."""
+    path = folder / PREDICTIONS
+    try:
+        table = pq.read_table(path, filters=[("seed", "=", seed), ("slice", "=", slice)])
+    except (OSError, pa.ArrowException) as error:
+        raise ContractError(f"the predictions cannot be read: {error}", where=path, do="run the fit again") from None
+    if table.schema != SCHEMA:
+        raise ContractError(f"unexpected columns: {table.schema}", where=path, do="run the fit again")
+    if not table.num_rows:
+        raise ContractError(f"no predictions of seed {seed} at label share {slice!r}", where=path, do="run the fit again")
+    table = table.combine_chunks()
+    flat = table["score"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    n = table.num_rows
+    score = flat.reshape(n, -1) if n and len(flat) else None
+    arrays = [table[c].to_numpy() for c in ("id", "target", "prediction", "index")]
+    return Predictions(seed, slice, arrays[0], arrays[1], arrays[2], score, arrays[3])

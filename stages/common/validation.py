@@ -1,0 +1,163 @@
+"""Checks a plan whole: names, references between nodes, parts and their arguments, numbers that make sense."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from stages.common import registry
+from stages.common.errors import UserError, unknown
+from stages.common.plan import SECTIONS, ClaimPlan, Plan, SplitPlan, TaskPlan
+from stages.common.schema import convert
+
+_SLUG = re.compile(r"[A-Za-z0-9_]+")
+
+
+def validate(plan: Plan) -> None:
+    """Checks names, references between nodes, and every part's arguments. Raises UserError at the first mistake."""
+    for section in SECTIONS.values():
+        for key in getattr(plan, section):
+            if not _SLUG.fullmatch(key):
+                raise UserError(f"{key!r} is not a slug", where=section, do="use letters, digits and _ only")
+    for name, corpus in plan.corpora.items():
+        _parts(f"corpora.{name}", corpus, ("source", "reader"))
+        _split(corpus.split, f"corpora.{name}.split")
+        _at_least(1, f"corpora.{name}", corpus, "shard_mb", "limit")
+        if not 0 <= corpus.quarantine_share <= 1:
+            raise UserError(
+                f"quarantine_share must lie between 0 and 1, got {corpus.quarantine_share}", where=f"corpora.{name}"
+            )
+    for name, encoder in plan.encoders.items():
+        where = f"encoders.{name}"
+        _refer("corpus", encoder.corpus, plan.corpora, where)
+        _parts(where, encoder, ("frontend", "backbone", "views", "objective"))
+        parents = [f"corpora/{encoder.corpus}", *(f"encoders/{e}" for e in plan.encoders)]
+        _path(encoder.parent, parents, f"{where}.parent", f"write {parents[0]} for none, or encoders/<name>")
+        _at_least(1, where, encoder, "batch_size", "accumulate", "snapshot_every", "threads")
+        _at_least(0, where, encoder, "epochs")
+        _at_least(1, f"{where}.monitor", encoder.monitor, "every", "k")
+        _seeds(encoder.seeds, f"{where}.seeds")
+        if encoder.monitor.label is not None:
+            _refer("label", encoder.monitor.label, plan.corpora[encoder.corpus].labels, f"{where}.monitor")
+    _acyclic("encoders", "parent", {name: e.parent for name, e in plan.encoders.items()})
+    for name, features in plan.features.items():
+        _refer("corpus", features.corpus, plan.corpora, f"features.{name}")
+        _refer("encoder", features.encoder, plan.encoders, f"features.{name}")
+        _parts(f"features.{name}", features, ("views",))
+        _at_least(1, f"features.{name}", features, "copies", "batch_size", "shard_rows", "threads", "limit")
+    for name, task in plan.tasks.items():
+        _task(name, task, plan)
+    _acyclic("tasks", "support", {name: t.support for name, t in plan.tasks.items()})
+    for name, system in plan.systems.items():
+        for claim_name, claim in system.claims.items():
+            _claim(f"systems.{name}.claims.{claim_name}", claim, plan.tasks_of(name))
+
+
+def _task(name: str, task: TaskPlan, plan: Plan) -> None:
+    where = f"tasks.{name}"
+    _refer("system", task.system, plan.systems, where)
+    _refer("features", task.features, plan.features, where)
+    _refer("corpus", task.corpus, plan.corpora, where)
+    if plan.features[task.features].corpus != task.corpus:
+        other = plan.features[task.features].corpus
+        raise UserError(f"its features are of corpus {other!r}, its labels of {task.corpus!r}", where=where)
+    supports = [f"{section}/{key}" for section in ("features", "encoders") for key in getattr(plan, section)]
+    supports += [f"tasks/{t.system}/{key}" for key, t in plan.tasks.items()]
+    do = f"write features/{task.features} for none, or features/<name>, encoders/<name>, tasks/<system>/<name>"
+    _path(task.support, supports, f"{where}.support", do)
+    registry.check("head", task.head, f"{where}.head")
+    for metric in task.metrics:
+        if metric not in registry.names("metric"):
+            raise unknown("metric", metric, registry.names("metric"), where=f"{where}.metrics")
+    _at_least(1, where, task, "threads")
+    _seeds(task.seeds, f"{where}.seeds")
+    if task.label is not None:
+        _refer("label", task.label, plan.corpora[task.corpus].labels, where)
+    for share in task.labels:
+        if not re.fullmatch(r"all|[1-9]\d*|(?!0(\.0+)?%)(0|[1-9]\d?)(\.\d+)?%|100%", share):
+            raise UserError(f"{share!r} is no label share", where=f"{where}.labels", do='write "all", "10%" or "5" (per class)')
+
+
+def _claim(where: str, claim: ClaimPlan, tasks: Mapping[str, TaskPlan]) -> None:
+    if (claim.correlation is None) == (not claim.order):
+        raise UserError("a claim has either an `order` of tasks or a `correlation`", where=where)
+    if claim.correlation is None and claim.metric is None:
+        raise UserError("an ordered claim needs a `metric`", where=where, do="add `metric:`, such as accuracy")
+    if claim.order and len(claim.order) < 2:
+        raise UserError("an order needs two tasks at least", where=where)
+    if claim.correlation and len(claim.correlation.x) < 2:
+        raise UserError("a correlation needs two tasks at least", where=where)
+    named = claim.order or [*claim.correlation.x, *claim.correlation.y]  # type: ignore[union-attr]
+    for task in named:
+        _refer("task of this system", task, tasks, where)
+    if claim.correlation and len(claim.correlation.x) != len(claim.correlation.y):
+        raise UserError("`x` and `y` must list as many tasks", where=where)
+
+
+def _parts(where: str, node: Any, kinds: Iterable[str]) -> None:
+    for kind in kinds:
+        registry.check(kind, getattr(node, kind), f"{where}.{kind}")
+
+
+def _refer(noun: str, name: str, among: Mapping[str, Any], where: str) -> None:
+    if name not in among:
+        raise unknown(noun, name, among, where=where)
+
+
+def _path(value: str, allowed: Iterable[str], where: str, do: str) -> None:
+    """`value` is one of the paths of nodes; where only its last name is wrong, the nearest is named."""
+    among = {path.rpartition("/")[2]: path for path in allowed if path.rpartition("/")[0] == value.rpartition("/")[0]}
+    if not among:
+        raise UserError(f"{value!r} names no node", where=where, do=do)
+    _refer("node", value.rpartition("/")[2], among, where)
+
+
+def _seeds(seeds: list[int], where: str) -> None:
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise UserError("seeds must be named, each once, from 0 on", where=where)
+
+
+def _at_least(least: int, where: str, node: Any, *names: str) -> None:
+    """Fields of a node that hold a number, or numbers by split."""
+    for name in names:
+        value = getattr(node, name)
+        numbers = {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {name: value}
+        for shown, number in numbers.items():
+            if number < least:
+                raise UserError(f"{shown} must be {least} or more, got {number}", where=where)
+
+
+def _split(split: SplitPlan, where: str) -> None:
+    for fraction in split.fractions.values():
+        if not 0 <= fraction <= 1:
+            raise UserError(f"a fraction must lie between 0 and 1, got {fraction:g}", where=f"{where}.fractions")
+    if split.by == "hash" and abs(sum(split.fractions.values()) - 1) > 1e-6:
+        raise UserError(f"the fractions add up to {sum(split.fractions.values()):g}, not 1", where=f"{where}.fractions")
+    for name, carve in split.carve.items():
+        _carve(carve, f"{where}.carve.{name}")
+
+
+def _carve(carve: Mapping[str, Any], where: str) -> None:
+    kinds = {"from": str, "share": float}
+    for key in carve:
+        if key not in kinds:
+            raise unknown("key", key, kinds, where=where)
+    for key, kind in kinds.items():
+        if key not in carve:
+            raise UserError(f"missing key {key!r}", where=where, do="write {from: <split>, share: <between 0 and 1>}")
+        convert(kind, carve[key], f"{where}.{key}")
+    if not 0 < carve["share"] < 1:
+        raise UserError(f"the share must lie between 0 and 1, got {carve['share']}", where=where)
+
+
+def _acyclic(section: str, link: str, paths: Mapping[str, str]) -> None:
+    """paths: {node: the path it links to}. Links out of the section end a chain."""
+    for start in paths:
+        seen = [start]
+        while paths[seen[-1]].startswith(f"{section}/"):
+            name = paths[seen[-1]].rpartition("/")[2]
+            if name in seen:
+                shown = " -> ".join([*seen, name])
+                raise UserError(f"{link}s form a circle: {shown}", where=f"{section}.{start}.{link}")
+            seen.append(name)

@@ -1,0 +1,1 @@
+"""The artefact that pretrain, extract and fit share: front ends, backbones, save and load."""

@@ -1,0 +1,1 @@
+"""The encoder itself: how it is made, saved, loaded and checked."""

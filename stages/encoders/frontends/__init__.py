@@ -1,0 +1,1 @@
+"""Front ends: stored media to network input, without learnt weights."""

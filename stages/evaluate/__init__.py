@@ -1,0 +1,1 @@
+"""Evaluation: intervals, comparisons, claims and their verdicts."""

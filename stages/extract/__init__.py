@@ -1,0 +1,1 @@
+"""Extraction: encoder outputs as Parquet rows."""

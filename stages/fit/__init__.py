@@ -1,0 +1,1 @@
+"""Fitting heads on features, and predicting."""

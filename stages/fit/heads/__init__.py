@@ -1,0 +1,1 @@
+"""Heads: one downstream model a file."""

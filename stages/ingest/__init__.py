@@ -1,0 +1,1 @@
+"""Ingest: sources, readers, splits, duplicates, quarantine; out come corpora in Parquet."""

@@ -1,0 +1,163 @@
+"""The spill: items as they were read, in the reader's order, in one Arrow file of the work folder.
+
+Splits, duplicates and class lists need all keys before the first row can be written. The spill lets every source be read
+once, and memory stays that of one batch whatever the order of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stages.common.corpus import Column
+from stages.common.errors import UserError, unknown
+from stages.common.plan import LabelPlan
+from stages.ingest.core.item import BadItem, Item
+from stages.ingest.core.values import content_digest, store
+
+_BATCH_BYTES, _BATCH_ROWS = 4 << 20, 4096
+_KEYS = [("id", pa.string()), ("group", pa.string()), ("split", pa.string()), ("content", pa.binary(16))]
+_RESERVED = ("id", "split", "group")
+
+
+class Spill:
+    """Takes items one by one, checked and in stored form. `labels` are those of the plan; others are not kept."""
+
+    def __init__(self, path: Path, labels: Mapping[str, LabelPlan]) -> None:
+        self.path, self.labels = path, labels
+        self.media: list[Column] = []
+        self.meta: list[Column] = []
+        self.count = 0
+        self._ids: set[str] = set()
+        self._rows: dict[str, list[Any]] = {}
+        self._bytes = 0
+        self._writer: pa.RecordBatchFileWriter | None = None
+
+    def add(self, item: Item, columns: list[Column]) -> None:
+        """Adds an item. Raises BadItem where its data cannot be used, UserError where the corpus as a whole is amiss."""
+        if self._writer is None:
+            self._start(item, columns)
+        if not item.id or not isinstance(item.id, str):
+            raise BadItem("no id")
+        row: dict[str, Any] = {"id": item.id, "group": item.group or item.id, "split": item.split}
+        contents, amounts = [], dict[str, float]()
+        for column in self.media:
+            stored = store(column, item.media.get(column.name), item.id)
+            row[f"media:{column.name}"] = stored.value
+            contents.append(stored.content)
+            for unit, amount in stored.amounts.items():
+                amounts[unit] = amounts.get(unit, 0.0) + amount
+        if item.group == "":
+            raise BadItem("no group")
+        row["content"] = content_digest(contents)
+        row["amounts"] = list(amounts.items())
+        for name, plan in self.labels.items():
+            row[f"label:{name}"] = label_value(name, plan, item.labels.get(name))
+        for column in self.meta:
+            row[f"meta:{column.name}"] = item.meta.get(column.name)
+        if item.id in self._ids:
+            raise UserError(f"two items have the id {item.id!r}", do="give each item its own id")
+        self._ids.add(item.id)
+        for name, value in row.items():
+            self._rows[name].append(value)
+        self.count += 1
+        self._bytes += sum(len(c) for c in contents)
+        if self._bytes >= _BATCH_BYTES or len(self._rows["id"]) >= _BATCH_ROWS:
+            self._flush()
+
+    def _start(self, item: Item, columns: list[Column]) -> None:
+        for name in self.labels:
+            if name not in item.labels:
+                raise unknown("label", name, item.labels, where="labels")
+        names = [*_RESERVED, *self.labels, *(c.name for c in columns)]
+        twice = next((n for n in names if names.count(n) > 1), None)
+        if twice:
+            raise UserError(f"two columns are named {twice!r}", where="labels, reader", do="rename one of them")
+        self.media = [c for c in columns if c.role == "media"]
+        self.meta = [c for c in columns if c.role == "meta"]
+        label_types = {"class": pa.string(), "number": pa.float64(), "text": pa.string()}
+        fields = [
+            *_KEYS,
+            ("amounts", pa.map_(pa.string(), pa.float64())),
+            *((f"label:{n}", label_types[p.kind]) for n, p in self.labels.items()),
+            *((f"media:{c.name}", c.type) for c in self.media),
+            *((f"meta:{c.name}", c.type) for c in self.meta),
+        ]
+        self._schema = pa.schema(fields)
+        self._rows = {name: [] for name in self._schema.names}
+        self._writer = pa.ipc.new_file(str(self.path), self._schema)
+
+    def _flush(self) -> None:
+        if self._writer is None or not self._rows["id"]:
+            return
+        arrays = [_column(self._rows[f.name], f.type) for f in self._schema]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+        self._rows = {name: [] for name in self._rows}
+        self._bytes = 0
+
+    def close(self) -> Spilled:
+        """Ends the file and opens it for reading. There must be an item in it."""
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+        self._ids.clear()
+        return Spilled(self.path, self.media, self.meta)
+
+
+class Spilled:
+    """The spill, mapped into memory: columns of all rows, or all columns of some rows."""
+
+    def __init__(self, path: Path, media: list[Column], meta: list[Column]) -> None:
+        self.media, self.meta = media, meta
+        self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        self._batches = [self._reader.get_batch(i) for i in range(self._reader.num_record_batches)]
+        self._starts = np.cumsum([0, *(b.num_rows for b in self._batches)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def column(self, name: str) -> list[Any]:
+        """A column's values, in the reader's order; for keys and labels."""
+        return [value for batch in self._batches for value in batch.column(name).to_pylist()]
+
+    def take(self, rows: np.ndarray) -> pa.RecordBatch:
+        """The given rows (R,) int64, in the order given."""
+        of = np.searchsorted(self._starts, rows, side="right") - 1
+        parts, places = [], []
+        for b in np.unique(of):
+            here = np.flatnonzero(of == b)
+            parts.append(self._batches[b].take(pa.array(rows[here] - self._starts[b])))
+            places.append(here)
+        joined = pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+        if len(parts) == 1:
+            return joined
+        return joined.take(pa.array(np.argsort(np.concatenate(places))))
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if values and isinstance(values[0], pa.Array):  # lists that are Arrow's already
+        offsets = pa.array(np.cumsum([0, *map(len, values)]), pa.int32())
+        return pa.ListArray.from_arrays(offsets, pa.concat_arrays(values))
+    return pa.array(values, kind)
+
+
+def label_value(name: str, plan: LabelPlan, value: Any) -> Any:
+    """A label as text (class, text) or float (number); None stays None. Raises BadItem where it is of another kind."""
+    if value is None or value == "" or (isinstance(value, float) and value != value):
+        return None
+    if plan.kind != "number":
+        text = str(value)
+        if plan.kind == "class" and plan.classes is not None and text not in plan.classes:
+            raise BadItem(f"label {name} is {text!r}, none of the plan's classes")
+        return text
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise BadItem(f"label {name} is {value!r}, not a number") from None
+    if number in (float("inf"), float("-inf")) or number != number:
+        raise BadItem(f"label {name} is {number}")
+    return number

@@ -1,0 +1,1 @@
+"""Readers: from files to items with ids, groups, labels and media."""

@@ -1,0 +1,1 @@
+"""Simulators: corpora made by a program; called simulated wherever their figures appear."""

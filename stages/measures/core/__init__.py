@@ -1,0 +1,1 @@
+"""What measures share: how one is called, exact neighbours."""

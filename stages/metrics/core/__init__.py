@@ -1,0 +1,1 @@
+"""What metrics share: how one is called, the confusion matrix."""

@@ -1,0 +1,1 @@
+"""Pretraining: objectives, optimisers, the trainer, snapshots, health, the online monitor."""

@@ -1,0 +1,1 @@
+"""How an encoder is trained: data, trainer, snapshots, health, monitor. Parts (objectives) lie beside it."""

@@ -1,0 +1,178 @@
+"""The training media: decoded once into files that every seed maps into memory (one page cache) or moves to its device.
+
+A node's corpus must fit: streaming is not there yet, and a corpus that does not fit is refused before it is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.common import media
+from stages.common.corpus import Column, Corpus
+from stages.common.errors import ContractError, UserError, unknown
+from stages.common.plan import EncoderPlan, MonitorPlan
+from stages.encoders.core.encoder import Frontend
+from stages.pretrain.core.memory import check_fits
+from stages.views.core import random
+
+TRAIN, VALID = "train", "valid"
+_BLOCK = 1024
+_STILL = 1e-6  # a channel whose deviation is below is constant: it is centred, not scaled
+_CHOICE = 0x6B4E4E  # names the draw of the monitor's rows, the same for every seed
+
+
+@dataclass
+class Items:
+    """Decoded media: data (N, ...), lengths (N,) or None, rows (N,) in the corpus, labels (N,) of the monitor, -1 for none."""
+
+    data: Tensor
+    lengths: Tensor | None
+    rows: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def to(self, device: torch.device) -> Items:
+        lengths = None if self.lengths is None else self.lengths.to(device)
+        return Items(self.data.to(device), lengths, self.rows.to(device), self.labels.to(device))
+
+    def at(self, index: Tensor) -> Items:
+        lengths = None if self.lengths is None else self.lengths[index]
+        return Items(self.data[index], lengths, self.rows[index], self.labels[index])
+
+    def blocks(self, size: int = _BLOCK) -> Iterator[Items]:
+        for start in range(0, len(self), size):
+            yield self.at(torch.arange(start, min(start + size, len(self)), device=self.data.device))
+
+
+def decode(corpus: Corpus, column: Column, frontend: Frontend, node: EncoderPlan, folder: Path, device: str) -> None:
+    """Writes the node's splits as `train`, and the monitor's rows of the split `valid`, into `folder`.
+
+    Raises ContractError for media that do not fit the front end, UserError for a split that is missing, empty or too large.
+    """
+    for split in node.splits:
+        if split not in corpus.card.counts:
+            raise unknown("split", split, corpus.card.counts, where=corpus.folder)
+    _write(corpus, column, frontend, node.splits, None, node.monitor, folder / TRAIN, device)
+    if corpus.card.counts.get(VALID) and VALID not in node.splits:
+        labels = _labels(corpus, node.monitor, [VALID])
+        chosen = monitored(labels, node.monitor)
+        if len(chosen):
+            _write(corpus, column, frontend, [VALID], chosen, node.monitor, folder / VALID, device)
+
+
+def monitored(labels: np.ndarray, monitor: MonitorPlan) -> np.ndarray:
+    """Which of N items with labels (N,) the monitor looks at: at most `rows`, labelled ones where it has a label, in order."""
+    candidates = np.flatnonzero(labels >= 0) if monitor.label else np.arange(len(labels))
+    return np.sort(candidates[random.permutation(_CHOICE, 0, len(candidates))[: monitor.rows].numpy()])
+
+
+def read(folder: Path) -> Items:
+    """Decoded media, mapped into memory: pages are read when they are used, and shared between processes."""
+
+    def tensor(name: str) -> Tensor:
+        return torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
+
+    lengths = tensor("lengths") if (folder / "lengths.npy").exists() else None
+    return Items(tensor("data"), lengths, tensor("rows"), tensor("labels"))
+
+
+def statistics(items: Items, frontend: Frontend, corpus: Corpus) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel of x = frontend(media) over all items, summed in float64.
+
+    Raises ContractError naming the item whose media hold a number that is not finite.
+    """
+    channels = frontend.shape[0]
+    total, squares, count = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64), 0
+    for block in items.blocks():
+        x = frontend(block.data, block.lengths)
+        finite = torch.isfinite(x).flatten(1).all(1)
+        if not finite.all():
+            _refuse(int(block.rows[int((~finite).int().argmax())]), corpus)
+        by_channel = x.transpose(0, 1).reshape(channels, -1).double()
+        total += by_channel.sum(1)
+        squares += by_channel.square().sum(1)
+        count += by_channel.shape[1]
+    mean = total / count
+    std = (squares / count - mean.square()).clamp_min(0).sqrt()
+    return mean.tolist(), torch.where(std < _STILL, 1.0, std).tolist()
+
+
+def _refuse(row: int, corpus: Corpus) -> None:
+    raise ContractError(
+        f"the media of item {corpus.table(['id'])['id'][row].as_py()!r} hold a number that is not finite",
+        where=corpus.folder,
+        do="mend the source, or have the ingest quarantine the item",
+    )
+
+
+def _labels(corpus: Corpus, monitor: MonitorPlan, splits: list[str]) -> np.ndarray:
+    """Class indices (N,) of the monitor's label in the splits' rows, -1 where there is none. Raises UserError."""
+    if monitor.label is None:
+        return np.full(corpus.count(splits), -1, np.int64)
+    column = corpus.card.column(monitor.label)
+    if column.role != "label" or column.kind != "class":
+        raise UserError(
+            f"the monitor's kNN takes a class label; {monitor.label!r} is a {column.role} column of kind {column.kind}",
+            where="monitor.label",
+            do="name a class label, or null",
+        )
+    found: np.ndarray = corpus.table([monitor.label], splits)[monitor.label].fill_null(-1).to_numpy()
+    return found
+
+
+def _write(
+    corpus: Corpus,
+    column: Column,
+    frontend: Frontend,
+    splits: list[str],
+    chosen: np.ndarray | None,
+    monitor: MonitorPlan,
+    folder: Path,
+    device: str,
+) -> None:
+    """Decodes the chosen items of some splits (default: all) to .npy files. They last for one run, so nothing is fsynced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = _labels(corpus, monitor, splits)
+    chosen = np.arange(len(labels)) if chosen is None else chosen
+    if not len(chosen):
+        raise UserError(f"no item in split {' or '.join(splits)}", where=corpus.folder, do="choose other `splits:`")
+    lengths = _decode(corpus, column, frontend, splits, chosen, folder / "data.npy", device)
+    rows = np.flatnonzero(np.isin(corpus.table(["split"])["split"].to_numpy(), splits))
+    np.save(folder / "rows.npy", rows[chosen])
+    np.save(folder / "labels.npy", labels[chosen])
+    if len(lengths):
+        np.save(folder / "lengths.npy", lengths)
+
+
+def _decode(
+    corpus: Corpus, column: Column, frontend: Frontend, splits: list[str], chosen: np.ndarray, path: Path, device: str
+) -> np.ndarray:
+    """Block by block, so that memory stays small. Returns the lengths (N,), or none."""
+    lengths: list[np.ndarray] = []
+    kind, at = None, 0
+    with path.open("wb") as file:
+        for batch in corpus.batches([column.name], splits, rows=_BLOCK):
+            here = chosen[(chosen >= at) & (chosen < at + batch.num_rows)] - at
+            at += batch.num_rows
+            if not len(here):
+                continue
+            items = media.decode(batch.column(0).take(here), column, frontend.contract)
+            if kind is None:
+                kind, shape = items.data.dtype, (len(chosen), *items.data.shape[1:])
+                check_fits(items.data.nbytes // len(items) * len(chosen), device, corpus.folder)
+                header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+            if items.data.dtype != kind:
+                raise ContractError(f"column {column.name!r} mixes {kind} and {items.data.dtype}", where=corpus.folder)
+            file.write(np.ascontiguousarray(items.data).data)
+            if items.lengths is not None:
+                lengths.append(items.lengths)
+    return np.concatenate(lengths) if lengths else np.empty(0, np.int64)

@@ -1,0 +1,207 @@
+"""Encoder, objective and optimiser of one seed, and the steps they take.
+
+Everything that a step needs follows from (seed, step): the epoch's order, the views, the rate. So the state to resume from is
+the weights, the optimiser, torch's generator and the number of steps done.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.common import registry
+from stages.common.errors import UserError
+from stages.encoders.core import encoder as encoders
+from stages.encoders.core.encoder import Encoder
+from stages.pretrain.core import distributed, health, optimisers
+from stages.pretrain.core.data import Items
+from stages.pretrain.core.distributed import World
+from stages.pretrain.core.history import History
+from stages.pretrain.core.objective import Batch, Objective
+from stages.pretrain.core.task import Task
+from stages.views.core import random
+from stages.views.core.base import Key, Views
+
+_MOST_PENDING = 512  # steps whose losses wait on the device
+_TIMED_EVERY = 50  # steps between timings, where taking one makes the device wait
+
+
+class Trainer:
+    """batch_size items make one batch of the loss; an optimiser step averages the gradients of `accumulate` such batches.
+
+    An epoch takes the items in an order that (seed, epoch) fixes; the last ones, which fill no whole step, are left out.
+    Raises UserError where the items fill no step, the ranks cannot share a batch, or the parent does not fit.
+    """
+
+    def __init__(self, seed: int, task: Task, items: Items, world: World) -> None:
+        node, device = task.node, items.data.device
+        self.seed, self.node, self.items, self.world, self.device = seed, node, items, world, device
+        self.where = f"encoders.{task.key}, seed {seed}"
+        self.encoder = start(seed, task).to(device)
+        self.objective: Objective = registry.make(
+            "objective", node.objective, self.encoder, where=f"encoders.{task.key}.objective"
+        )
+        self.objective.to(device)
+        self.views: Views = registry.make("views", node.views, self.encoder.frontend, where=f"encoders.{task.key}.views")
+        self.per_step = node.batch_size * node.accumulate
+        self.per_epoch = self._steps_per_epoch(f"encoders.{task.key}.batch_size") if self.objective.trains else 0
+        self.steps, self.done = self.per_epoch * node.epochs, 0
+        self.history = History()
+        self.seconds = {"views": 0.0, "network": 0.0}
+        self._pending: list[tuple[int, dict[str, Tensor]]] = []
+        self._order: tuple[int, Tensor] | None = None
+        if self.steps:
+            self._equip()
+
+    def _equip(self) -> None:
+        if self.node.channels_last:
+            self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for module in (self.encoder, self.objective):
+            distributed.synchronise_batch_norm(module)
+            module.train()
+        self.parameters = dict(self.objective.optimised(self.encoder))
+        self.optimiser = optimisers.KINDS[self.node.optim.name](self.node.optim, self.parameters.items())
+        if self.node.compile:
+            self.encoder.compile()
+
+    def step(self) -> None:
+        """One optimiser step. Its losses stay on the device until `settle`, so that the device need not wait."""
+        epoch, at = divmod(self.done, self.per_epoch)
+        means: dict[str, Tensor] = {}
+        for micro in range(self.node.accumulate):
+            begin = at * self.per_step + micro * self.node.batch_size
+            index = self.world.share(self._order_of(epoch)[begin : begin + self.node.batch_size])
+            begun = self._clock()
+            batch = self.batch(epoch, index)
+            viewed = self._clock()
+            for name, value in self.backward(batch).items():
+                means[name] = means.get(name, 0) + value / self.node.accumulate
+            self._time(begun, viewed, self._clock())
+        self.update()
+        self.done += 1
+        self.objective.after_step(self.encoder, self.done, self.steps)
+        self._pending.append((self.done, means))
+        if len(self._pending) >= _MOST_PENDING:
+            self.settle()
+
+    def batch(self, epoch: int, index: Tensor) -> Batch:
+        """The views of the items at `index` (B,)."""
+        items = self.items.at(index)
+        views = self.views(items.data, items.lengths, Key(self.seed, epoch, items.rows))
+        if self.node.channels_last:
+            views = [v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for v in views]
+        return Batch(views, items.rows)
+
+    def backward(self, batch: Batch) -> dict[str, Tensor]:
+        """Adds the batch's share to the gradients. Returns the terms of its loss, detached."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.node.precision == "bfloat16"):
+            terms = self.objective(self.encoder, batch)
+        (terms["total"] / self.node.accumulate).backward()
+        return {name: value.detach() for name, value in terms.items()}
+
+    def update(self) -> None:
+        distributed.average_gradients(self.parameters.values())
+        if self.node.optim.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.node.optim.clip_norm)
+        self.optimiser.step(optimisers.rate(self.node.optim, self.done, self.steps))
+        self.optimiser.clear()
+
+    def settle(self) -> dict[str, float]:
+        """Reads the waiting losses in one go, checks them and notes them in the history. Returns the last step's.
+
+        Raises UserError naming the first step whose loss is not finite.
+        """
+        if not self._pending:
+            return {}
+        names = list(self._pending[0][1])
+        rows = torch.stack([torch.stack([terms[n].float() for n in names]) for _, terms in self._pending]).tolist()
+        for (step, _), row in zip(self._pending, rows, strict=True):
+            values = dict(zip(names, row, strict=True))
+            health.check_finite(step, values, self.where)
+            values["lr"] = optimisers.rate(self.node.optim, step - 1, self.steps)
+            self.history.add(step, values)
+        self._pending = []
+        return values
+
+    def state(self) -> dict[str, Any]:
+        """All that another process needs to go on from here to the same bits."""
+        self.settle()
+        return {
+            "done": self.done,
+            "encoder": dict(self.encoder.state_dict()),
+            "objective": dict(self.objective.state_dict()),
+            "optimiser": self.optimiser.state(),
+            "generator": torch.get_rng_state(),
+            "device_generator": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "history": self.history.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.done = state["done"]
+        self.encoder.load_state_dict(state["encoder"])
+        self.objective.load_state_dict(state["objective"])
+        self.optimiser.load(state["optimiser"])
+        torch.set_rng_state(state["generator"])
+        if state["device_generator"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["device_generator"], self.device)
+        self.history.load(state["history"])
+
+    def _steps_per_epoch(self, where: str) -> int:
+        if self.node.batch_size % self.world.size:
+            raise UserError(
+                f"a batch of {self.node.batch_size} does not divide among {self.world.size} processes",
+                where=where,
+                do="choose a multiple of the number of processes",
+            )
+        steps = len(self.items) // self.per_step
+        if not steps:
+            raise UserError(
+                f"a step takes {self.per_step} items (batch_size x accumulate), the splits have {len(self.items)}",
+                where=where,
+                do=f"lower it to {max(1, len(self.items) // self.node.accumulate)} or less, or train on more splits",
+            )
+        return steps
+
+    def _order_of(self, epoch: int) -> Tensor:
+        if self._order is None or self._order[0] != epoch:
+            self._order = (epoch, random.permutation(self.seed, epoch, len(self.items), self.device))
+        return self._order[1]
+
+    def _clock(self) -> float:
+        """Now; on a device that runs behind: after it has caught up, and at some steps only (nan at the others)."""
+        if self.device.type == "cuda":
+            if self.done % _TIMED_EVERY:
+                return float("nan")
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def _time(self, begun: float, viewed: float, ended: float) -> None:
+        if begun == begun:
+            self.seconds["views"] += viewed - begun
+            self.seconds["network"] += ended - viewed
+
+
+def start(seed: int, task: Task) -> Encoder:
+    """A new encoder standardised for the corpus; or the parent's of the same seed (its only one, where it has one) as it is."""
+    node, where = task.node, f"encoders.{task.key}"
+    if task.parent is None:
+        net = encoders.new(node.frontend, node.backbone, task.column)
+        net.mean.copy_(torch.tensor(task.mean))
+        net.std.copy_(torch.tensor(task.std))
+        return net
+    folder, found = Path(task.parent), encoders.seeds(Path(task.parent))
+    if seed not in found and len(found) != 1:
+        raise UserError(f"the parent has no seed {seed}", where=f"{where}.seeds", do=f"choose among its seeds {found}")
+    net, card = encoders.load(folder / f"seed={seed if seed in found else found[0]}")
+    encoders.fits(card, task.column, f"{where}.parent")
+    if (card.frontend, card.backbone) != (node.frontend, node.backbone):
+        raise UserError(
+            "the encoder and its parent differ in front end or backbone",
+            where=where,
+            do=f"write frontend {card.frontend} and backbone {card.backbone}, as the parent has them",
+        )
+    return net.train()

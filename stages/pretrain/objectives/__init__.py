@@ -1,0 +1,1 @@
+"""Objectives: one self-supervised method a file."""

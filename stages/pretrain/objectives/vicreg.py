@@ -1,0 +1,84 @@
+"""VICReg: views agree, every feature varies, no two features say the same."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from stages.common.registry import part
+from stages.encoders.core.encoder import Encoder
+from stages.pretrain.core.embedding import at_least_two, embed
+from stages.pretrain.core.objective import Batch, Objective
+from stages.pretrain.core.precision import full_precision
+from stages.pretrain.core.projector import make_projector
+
+EPSILON = 1e-4  # inside the root of the variance term
+
+
+@part
+class VICReg(Objective):
+    """Bardes, Ponce and LeCun 2022, "VICReg", eq. 6: invariance_weight s + variance_weight v + covariance_weight c.
+
+    The terms are logged unweighted. The expander is an MLP of `layers` linear maps, `hidden` and `out` wide (sec. 4.2). With
+    more than two views each term is averaged over the pairs. Raises UserError if there is one view only.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        invariance_weight: float = 25.0,
+        variance_weight: float = 25.0,
+        covariance_weight: float = 1.0,
+        hidden: int = 8192,
+        out: int = 8192,
+        layers: int = 3,
+    ) -> None:
+        super().__init__()
+        self.weights = {"invariance": invariance_weight, "variance": variance_weight, "covariance": covariance_weight}
+        self.expander = make_projector("mlp", encoder.width, hidden, out, layers)
+
+    def forward(self, encoder: Encoder, batch: Batch) -> dict[str, Tensor]:
+        at_least_two(batch, "vicreg")
+        z = embed(encoder, self.expander, batch.views)
+        pairs = [vicreg(a, b) for a, b in combinations(z, 2)]
+        terms = {name: torch.stack([p[name] for p in pairs]).mean() for name in self.weights}
+        total = torch.stack([self.weights[name] * terms[name] for name in self.weights]).sum()
+        return {"total": total, **terms}
+
+
+@full_precision
+def invariance(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared distance of two views a, b (N, D). Eq. 5 sums over D; the authors' code, and so this, takes the mean."""
+    return mse_loss(a, b)
+
+
+@full_precision
+def variance(z: Tensor) -> Tensor:
+    """Mean over the D columns of z (N, D) of max(0, 1 - sqrt(Var + 1e-4)), Var with N - 1. Bardes et al. 2022, eq. 1-2."""
+    return torch.relu(1 - (z.var(dim=0, correction=1) + EPSILON).sqrt()).mean()
+
+
+@full_precision
+def covariance(z: Tensor) -> Tensor:
+    """Sum of the squared off-diagonal entries of the covariance of z (N, D), which is divided by N - 1, over D. Eq. 3-4."""
+    n, d = z.shape
+    centred = z - z.mean(dim=0)
+    c = centred.T @ centred / (n - 1)
+    return (c.square().sum() - c.diagonal().square().sum()) / d
+
+
+def vicreg(a: Tensor, b: Tensor) -> dict[str, Tensor]:
+    """The unweighted terms for two views a, b (N, D).
+
+    Variance is the mean over the two views and covariance their sum, as in the authors' code: the paper's eq. 6 sums both over
+    the views, but its weights (25, 25, 1) belong to this scaling.
+    """
+    return {
+        "invariance": invariance(a, b),
+        "variance": (variance(a) + variance(b)) / 2,
+        "covariance": covariance(a) + covariance(b),
+    }

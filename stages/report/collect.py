@@ -1,0 +1,119 @@
+"""What the report is made from: evaluated systems (data/reports) and the nodes' records (data/records)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stages.common import atomic
+from stages.common.errors import ContractError
+from stages.common.plan import SECTIONS
+from stages.common.records import SERIES
+from stages.common.workspace import Workspace
+
+STAGES = tuple(SECTIONS)  # ingest, pretrain, extract, fit, evaluate; the report's own record is not part of itself
+Curve = dict[int, tuple[list[int], list[float]]]  # {seed: (steps, values)}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node's record; `record` is record.json as it is, so that fields may be missing."""
+
+    stage: str
+    key: str
+    record: dict[str, Any]
+    series: dict[str, Curve] = field(default_factory=dict)  # by the name of what was logged
+
+    @property
+    def id(self) -> str:
+        return f"{self.stage}/{self.key}"
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        return self.record.get("plan") or {}
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return self.record.get("details") or {}
+
+
+@dataclass(frozen=True)
+class Found:
+    """systems: {id: result.json}. maps: {system: {task: {seed: columns id, x, y, label}}}. nodes: in order of the DAG."""
+
+    systems: dict[str, dict[str, Any]]
+    maps: dict[str, dict[str, dict[int, dict[str, list[Any]]]]]
+    nodes: list[Node]
+
+
+def folders(workspace: Workspace) -> dict[str, Path]:
+    """Every finished report and record of the workspace by name, such as reports/simclr and records/fit/probe."""
+    found = {f"reports/{p.name}": p for p in _finished(workspace.data / "reports")}
+    for stage in STAGES:
+        found |= {f"records/{stage}/{p.name}": p for p in _finished(workspace.data / "records" / stage)}
+    return found
+
+
+def collect(inputs: Mapping[str, Path]) -> Found:
+    """Reads the folders named by `folders`. Raises ContractError where one is damaged."""
+    systems, maps, nodes = {}, {}, []
+    for name, folder in inputs.items():
+        kind, _, rest = name.partition("/")
+        if kind == "reports":
+            systems[rest] = _mapping(folder / "result.json")
+            maps[rest] = _maps(folder / "map.parquet")
+        else:
+            stage, _, key = rest.partition("/")
+            nodes.append(Node(stage, key, _mapping(folder / "record.json"), _series(folder / "series.parquet")))
+    return Found(systems, maps, nodes)
+
+
+def _finished(parent: Path) -> Iterator[Path]:
+    return (p.parent for p in sorted(parent.glob(f"*/{atomic.MANIFEST}")))
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    value = atomic.read_json(path)
+    if not isinstance(value, dict):
+        raise ContractError("expected an object of keys and values", where=path, do="run its stage again")
+    return value
+
+
+def _table(path: Path, columns: tuple[str, ...]) -> dict[str, list[Any]]:
+    """A Parquet file's columns as lists; all empty where there is no file. Raises ContractError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        return {c: [] for c in columns}
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ContractError(f"the table cannot be read: {error}", where=path, do="run its stage again") from None
+    missing = [c for c in columns if c not in table.schema.names]
+    if missing:
+        raise ContractError(f"columns are missing: {', '.join(missing)}", where=path, do="run its stage again")
+    return {c: table[c].to_pylist() for c in columns}
+
+
+def _series(path: Path) -> dict[str, Curve]:
+    columns = _table(path, tuple(SERIES))
+    found: dict[str, Curve] = {}
+    for seed, step, name, value in zip(columns["seed"], columns["step"], columns["name"], columns["value"]):
+        if value is not None and abs(value) < float("inf"):  # NaN compares false: a curve stops where it is not finite
+            steps, values = found.setdefault(name, {}).setdefault(seed, ([], []))
+            steps.append(step)
+            values.append(value)
+    return found
+
+
+def _maps(path: Path) -> dict[str, dict[int, dict[str, list[Any]]]]:
+    columns = _table(path, ("task", "seed", "id", "x", "y", "label"))
+    found: dict[str, dict[int, dict[str, list[Any]]]] = {}
+    for task, seed, *values in zip(*columns.values()):
+        into = found.setdefault(task, {}).setdefault(seed, {c: [] for c in ("id", "x", "y", "label")})
+        for name, value in zip(into, values):
+            into[name].append(value)
+    return found

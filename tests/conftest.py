@@ -1,0 +1,22 @@
+"""Shared fixtures: where the mirror is, a small corpus on disk, a quiet environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The corpora mirror; tests that need it are skipped, with the reason, where there is none."""
+    root = os.environ.get("PRELUDE_MIRROR")
+    if not root or not Path(root).is_dir():
+        pytest.skip("needs real corpora: set PRELUDE_MIRROR to a folder of mirrored corpora (see docs/ingest.md)")
+    return Path(root).resolve()

@@ -1,0 +1,247 @@
+"""The committed corpora, ingested from the mirror through their own configuration; facts are those of each SOURCE.json."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from stages.common import stage
+from stages.common.corpus import Corpus
+from stages.common.media import decode, read_wav
+from stages.common.plan import CorpusPlan, Plan, validate
+from stages.common.schema import build
+from stages.common.workspace import Workspace
+from stages.ingest.__main__ import inputs, target, work
+
+PARAMS = Path(__file__).parents[2] / "params" / "corpus"
+NAMES = sorted(p.stem for p in PARAMS.glob("*.yaml"))
+
+
+def params(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load((PARAMS / f"{name}.yaml").read_text())
+    return read
+
+
+@pytest.fixture(scope="session")
+def made(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Ingests a committed corpus once per session."""
+    root, done = tmp_path_factory.mktemp("corpora"), dict[str, Corpus]()
+
+    def make(name: str) -> Corpus:
+        if name not in done:
+            plan = build(Plan, {"corpora": {name: params(name)}}, "plan")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("PRELUDE_MIRROR", str(mirror))
+                done[name] = Corpus(stage.execute("ingest", name, plan, Workspace(root), work, inputs, target))
+        return done[name]
+
+    return make
+
+
+def source(mirror: Path, name: str) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((mirror / params(name)["source"]["slug"] / "SOURCE.json").read_text())
+    return read
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_configuration_is_a_valid_plan(name: str) -> None:
+    validate(build(Plan, {"corpora": {name: params(name)}}, "plan"))
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "digits"])
+def test_each_configuration_names_the_repository_commit_and_licence_of_its_source(mirror: Path, name: str) -> None:
+    plan, facts = build(CorpusPlan, params(name), name), source(mirror, name)
+    assert (plan.source.args["repo"], plan.source.args["commit"]) == (facts["repo"], facts["commit"])
+    assert plan.licence == facts["licence"] and plan.provenance == "real"
+
+
+def values(corpus: Corpus, column: str) -> list[Any]:
+    found: list[Any] = corpus.table([column])[column].to_pylist()
+    return found
+
+
+@pytest.mark.mirror
+def test_fsdd_has_three_thousand_clips_and_no_speaker_in_two_splits(made: Any, mirror: Path) -> None:
+    assert "3000 clips" in source(mirror, "fsdd")["format"]
+    corpus = made("fsdd")
+    assert corpus.card.counts == {"train": 2000, "valid": 500, "test": 500} and corpus.card.groups == {
+        "train": 4,
+        "valid": 1,
+        "test": 1,
+    }
+    assert Counter(values(corpus, "digit")) == dict.fromkeys(range(10), 300)
+    row = corpus.table(["id", "audio"]).slice(0, 1).to_pylist()[0]
+    assert row["audio"]["bytes"] == (mirror / "fsdd/recordings" / f"{row['id']}.wav").read_bytes()
+    assert corpus.card.totals["seconds"] / 3000 == pytest.approx(0.43, abs=0.01)  # "mean about 0.43 s"
+
+
+@pytest.mark.mirror
+def test_eurosat_has_two_hundred_tiles_of_each_of_ten_classes(made: Any) -> None:
+    corpus = made("eurosat")
+    assert set(Counter(values(corpus, "label")).values()) == {200}
+    assert corpus.card.counts == {"train": 1400, "valid": 200, "test": 400}
+    assert corpus.card.totals["pixels"] == 2000 * 64 * 64
+    contract = {"kind": "image", "height": 64, "width": 64, "channels": 3}
+    assert decode(corpus.table(["image"]).slice(0, 2)["image"], corpus.card.media(), contract).data.std() > 1
+
+
+@pytest.mark.mirror
+def test_speechocean_has_two_hundred_clips_of_forty_speakers(made: Any, mirror: Path) -> None:
+    assert "200 clips, 9.2 min, 990 words" in source(mirror, "speechocean762")["checked"]
+    corpus = made("speechocean762")
+    assert corpus.count() == 200 and corpus.card.totals["seconds"] / 60 == pytest.approx(9.2, abs=0.05)
+    assert sum(len(t.split()) for t in values(corpus, "text")) == 990
+    assert corpus.card.groups["test"] == 16 and sum(corpus.card.groups.values()) == 40
+    assert corpus.card.media().rate == 16000 and read_wav(values(corpus, "audio")[0]["bytes"]).dtype == np.int16
+    assert corpus.card.quarantined == []
+
+
+@pytest.mark.mirror
+def test_cora_has_its_nodes_edges_and_unlabelled_papers(made: Any, mirror: Path) -> None:
+    assert "2,277 nodes / 5,214 edges" in source(mirror, "cora_text")["shape"]
+    corpus = made("cora_text")
+    rows = corpus.table(["id", "topic", "edges"]).to_pylist()
+    assert len(rows) == 2277 and sum(r["topic"] is None for r in rows) == 66
+    lines = (mirror / "cora-hepth-text/datasets/cora/graph.txt").read_text().splitlines()
+    pairs = {tuple(sorted(map(int, line.split()))) for line in lines}
+    assert len(lines) == 5214
+    neighbours = {int(r["id"][5:]): {int(e[5:]) for e in r["edges"]} for r in rows}
+    assert {(a, b) for a, of in neighbours.items() for b in of if a < b} == {p for p in pairs if p[0] != p[1]}
+
+
+@pytest.mark.mirror
+def test_bbbp_quarantines_the_rows_without_a_molecule(made: Any, mirror: Path) -> None:
+    table = list(csv.DictReader((mirror / "moleculenet-csv/latest/BBBP.csv").open()))
+    corpus = made("moleculenet_bbbp")
+    assert len(table) == 2050 and len(corpus.card.quarantined) == sum(not r["smiles"] for r in table) == 11
+    stored = dict(zip(values(corpus, "id"), values(corpus, "penetrates"), strict=True))
+    assert stored == {r["num"]: int(r["p_np"]) for r in table if r["smiles"]}
+    assert corpus.card.duplicates["exact"]["cross_split_pairs"] == 0  # one molecule, one split
+
+
+@pytest.mark.mirror
+def test_esol_has_a_number_for_each_molecule(made: Any, mirror: Path) -> None:
+    table = list(csv.DictReader((mirror / "moleculenet-csv/latest/ESOL_delaney-processed.csv").open()))
+    corpus = made("moleculenet_esol")
+    stored = dict(zip(values(corpus, "id"), values(corpus, "solubility"), strict=True))
+    assert stored == {r["Compound ID"]: float(r["measured log solubility in mols per litre"]) for r in table}
+
+
+@pytest.mark.mirror
+def test_csi_has_346_points_of_which_two_have_no_position(made: Any, mirror: Path) -> None:
+    assert "346 pcap files parse" in source(mirror, "csi_indoor")["checked"]
+    corpus = made("csi_indoor")
+    rows = corpus.table(["id", "split", "x", "y", "path", "csi"]).to_pylist()
+    assert len(rows) == 346 and corpus.card.counts["test"] == 166
+    assert {r["id"] for r in rows if r["x"] is None} == {"test-242_1", "test-A233_3"}
+    at = {r["id"]: r for r in rows}
+    assert at["ref-204_1"]["x"] == pytest.approx(9.72643, abs=1e-5) and at["test-204_1"]["y"] == pytest.approx(
+        5.48869, abs=1e-5
+    )
+    whole = (mirror / "csu_csi_indoor/data/test/test_204_1_100.pcap").read_bytes()
+    first = np.frombuffer(whole, "<i2", 128, 24 + 16 + 60)
+    assert at["test-204_1"]["csi"][:128] == first.tolist()
+
+
+@pytest.mark.mirror
+def test_csi_amplitudes_tell_where_they_were_measured(made: Any) -> None:
+    rows = made("csi_indoor").table(["split", "x", "y", "path", "csi"]).to_pylist()
+    rows = [r for r in rows if r["x"] is not None]
+    iq = np.array([r["csi"] for r in rows], np.float64).reshape(len(rows), 99, 64, 2)
+    amplitude = np.hypot(iq[..., 0], iq[..., 1]).mean(1)
+    amplitude /= np.linalg.norm(amplitude, axis=1, keepdims=True)
+    at = np.array([(r["x"], r["y"]) for r in rows])
+    test, path = np.array([r["split"] == "test" for r in rows]), np.array([r["path"] for r in rows])
+    near, chance = [], []
+    for i in np.flatnonzero(test):
+        pool = np.flatnonzero(~test & (path == path[i]))
+        nearest = pool[np.argsort(-(amplitude[pool] @ amplitude[i]))[:5]]
+        near.append(np.linalg.norm(at[nearest].mean(0) - at[i]))
+        chance.append(np.linalg.norm(at[pool] - at[i], axis=1).mean())
+    assert np.mean(near) < 5 < 6 < np.mean(chance)  # its source: 1.3-4.2 m against 6.1-11.2 m
+
+
+@pytest.mark.mirror
+def test_mimic_has_a_hundred_patients_and_no_event_that_tells_the_label(made: Any) -> None:
+    corpus = made("mimic4demo")
+    assert corpus.count() == 100 and corpus.card.totals["events"] == 916_166 - 100 - 31 - 15 - 1
+    assert Counter(values(corpus, "died"))[1] == 31 and Counter(values(corpus, "sex")) == {0: 43, 1: 57}
+    codes = {e["code"] for events in values(corpus, "events") for e in events[:50] + events[-50:]}
+    assert not {c for c in codes if c.startswith(("GENDER", "MEDS_DEATH")) or "DIED" in c}
+
+
+@pytest.mark.mirror
+def test_eeg_has_five_trials_of_each_of_twenty_subjects(made: Any) -> None:
+    corpus = made("smni_eeg")
+    assert corpus.count() == 100 and set(Counter(values(corpus, "group")).values()) == {5}
+    assert corpus.card.groups == {"train": 12, "valid": 4, "test": 4} and Counter(values(corpus, "alcoholic")) == {0: 50, 1: 50}
+    rows = corpus.table(["id", "eeg"]).to_pylist()
+    assert rows[0]["id"] == "co2a0000364-000" and np.allclose(rows[0]["eeg"][0::64][:4], [-8.921, -8.433, -2.574, 5.239])
+    assert Counter(values(corpus, "condition")) == {0: 58, 1: 13, 2: 29}
+
+
+@pytest.mark.mirror
+def test_doid_keeps_a_concept_with_all_its_names_in_one_split(made: Any) -> None:
+    corpus = made("doid")
+    rows = corpus.table(["id", "split", "group", "text", "edges"]).to_pylist()
+    ids, of = {r["id"] for r in rows}, dict[str, set[str]]()
+    for r in rows:
+        of.setdefault(r["group"], set()).add(r["split"])
+    assert set(map(len, of.values())) == {1} and len(of) == 4419
+    assert {r["text"] for r in rows if r["group"] == "DOID:0001816"} == {"angiosarcoma", "hemangiosarcoma"}
+    assert all(e in ids for r in rows for e in r["edges"])
+
+
+def pairs(mirror: Path) -> set[tuple[str, str]]:
+    """Near-duplicates of CIFAR-10 that people judged (ciFAIR): (path in test, path in train)."""
+    with (mirror / "cifar10-jpg/derived_cifair_pairs.csv").open() as file:
+        return {(r["test_path"], r["train_path"]) for r in csv.DictReader(file)}
+
+
+@pytest.mark.mirror
+@pytest.mark.slow
+def test_cifar10_is_ingested_in_a_minute_and_a_gibibyte_with_its_published_splits(made: Any, mirror: Path) -> None:
+    started = time.monotonic()
+    corpus = made("cifar10")
+    assert time.monotonic() - started < 60
+    assert corpus.card.counts == {"train": 45_000, "valid": 5_000, "test": 10_000}
+    assert set(Counter(values(corpus, "label")).values()) == {6000}
+    record = json.loads((corpus.folder.parents[1] / "records/ingest/cifar10/record.json").read_text())
+    assert record["peak_memory_mb"] < 1024
+
+
+@pytest.mark.mirror
+@pytest.mark.slow
+def test_half_of_the_near_copies_that_people_found_in_cifar10_are_found(made: Any, mirror: Path) -> None:
+    from stages.ingest.core.duplicates import ALIKE, near_pairs
+    from stages.ingest.core.perceptual import looks_of
+
+    corpus, known = made("cifar10"), pairs(mirror)
+    table = corpus.table(["id", "image"])
+    seen, ids = looks_of(corpus.card.media(), table["image"].chunks), table["id"].to_pylist()
+    close = near_pairs(seen.hashes, 10)
+    close = close[(seen.shape[close[:, 0]] * seen.shape[close[:, 1]]).sum(1) >= ALIKE]
+    found = {tuple(sorted((ids[a], ids[b]))) for a, b in close[:, :2].tolist()}
+    across = {p for p in found if p[0].startswith("test/") != p[1].startswith("test/")}
+    card = corpus.card.duplicates["near"]
+    assert len(across) == card["between"]["test-train"] + card["between"]["test-valid"]
+    assert len(known) == 231 and len(found & known) >= 110 and len(across) <= 320  # docs/ingest.md states both
+
+
+@pytest.mark.mirror
+@pytest.mark.slow
+def test_the_small_cifar10_lies_within_the_large_one(made: Any) -> None:
+    small, large = made("cifar10_10k"), made("cifar10")
+    assert small.card.counts == {"train": 9000, "valid": 1000, "test": 2000}
+    assert Counter(values(small, "label")) == dict.fromkeys(range(10), 1200)
+    of = dict(zip(values(large, "id"), values(large, "split"), strict=True))
+    assert all(of[i] == s for i, s in zip(values(small, "id"), values(small, "split"), strict=True))
