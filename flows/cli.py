@@ -1,0 +1,176 @@
+"""The command line: prelude plan | run | systems | show | verify | ui | doctor. Each command imports only what it uses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stages.common.errors import USER_MISTAKE, UserError, of_machine
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; returns its exit code: 0 done, 1 our mistake or a failed stage, 2 the user's mistake."""
+    args = parser().parse_args(argv)
+    try:
+        os.chdir(workspace_root(Path.cwd()))
+        code = int(args.command(args) or 0)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_MISTAKE
+    except KeyboardInterrupt:
+        print("interrupted; run it again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # Python would flush what is left on exit, and fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        shown = of_machine(error)
+        if shown is None:
+            raise
+        print(f"error: {shown}", file=sys.stderr)
+        return USER_MISTAKE
+
+
+def workspace_root(start: Path) -> Path:
+    """The nearest folder at or above `start` with a dvc.yaml. Raises UserError."""
+    for folder in (start, *start.parents):
+        if (folder / "dvc.yaml").is_file():
+            return folder
+    raise UserError("this is no Prelude workspace", where=start, do="change into a folder with a dvc.yaml")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their arguments."""
+    top = argparse.ArgumentParser(
+        prog="prelude", description="From unlabelled corpora to evaluated self-supervised encoders, through one DAG."
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, work: Callable[[argparse.Namespace], Any], help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(command=work)
+        return sub
+
+    one = command("plan", _plan, "compose systems into params.yaml")
+    one.add_argument("systems", nargs="*", default=[], metavar="SYSTEM", help="default: quickstart")
+    one.add_argument("-s", "--set", action="append", default=[], metavar="KEY=VALUE", help="a Hydra override; may be repeated")
+    one.add_argument("--check", action="store_true", help="compose and validate, write nothing")
+    one.add_argument(
+        "--json",
+        metavar="FILE",
+        type=lambda name: Path(name).absolute(),
+        help="write the plan as JSON too, for machines without YAML",
+    )
+
+    one = command("run", _run, "run the plan (or some systems), track it in MLflow, print the scoreboard")
+    one.add_argument("targets", nargs="*", metavar="TARGET", help="systems to plan first, or nodes such as fit@probe_simclr")
+    one.add_argument("--force", action="store_true", help="run stages even where nothing changed")
+
+    one = command("systems", _systems, "list systems, their claims and verdicts")
+    one.add_argument("--json", action="store_true")
+    one.add_argument("--commit", metavar="SYSTEM", help="copy this workspace's result to docs/systems/<id>.json")
+
+    one = command("show", _show, "show a node: what it read, what it made, its figures and lineage")
+    one.add_argument("node", metavar="NODE", help="a node's name, such as simclr or fit@probe_simclr")
+    one.add_argument("--json", action="store_true")
+
+    one = command("verify", _verify, "hash every output and cached file; name those that are damaged")
+    one.add_argument("--json", action="store_true")
+    one.add_argument("--repair", action="store_true", help="remove what is damaged, so that `dvc repro` makes it again")
+
+    one = command("ui", _ui, "start the MLflow UI on loopback")
+    one.add_argument("--port", type=int, default=5000)
+
+    one = command("doctor", _doctor, "check this machine: versions, cores, memory, disk, tools")
+    one.add_argument("--json", action="store_true")
+    return top
+
+
+def _plan(args: argparse.Namespace) -> None:
+    from flows import compose
+    from stages.common import atomic
+    from stages.common.plan import SECTIONS
+
+    chosen = args.systems or ["quickstart"]
+    if args.check:
+        data, typed = compose.make(Path(), chosen, args.set)
+    else:
+        typed = compose.write(Path(), chosen, args.set)
+        data = compose.plan.read(Path("params.yaml"))
+    if args.json:
+        atomic.write_json(args.json, data)
+    counts = ", ".join(f"{len(getattr(typed, s))} {s}" for s in SECTIONS.values())
+    print(f"{'checked' if args.check else 'params.yaml'}: {' '.join(chosen)}: {counts}")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from flows import compose, pipeline
+    from flows.scoreboard import print_scoreboard
+
+    systems = [t for t in args.targets if "@" not in t and t != "report"]
+    if systems:
+        compose.write(Path(), systems)
+    elif not Path("params.yaml").exists():
+        compose.write(Path(), ["quickstart"])
+    outcome = pipeline.run([t for t in args.targets if t not in systems] or None, force=args.force)
+    print_scoreboard(Path())
+    return 1 if outcome.failed else 0
+
+
+def _systems(args: argparse.Namespace) -> None:
+    from flows import scoreboard
+
+    if args.commit:
+        print(f"written: {scoreboard.commit(Path(), args.commit)}")
+        return
+    found = scoreboard.systems(Path())
+    if args.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        scoreboard.print_scoreboard(Path())
+
+
+def _show(args: argparse.Namespace) -> None:
+    from flows import show
+
+    record = show.record(Path(), args.node)
+    print(json.dumps(record, indent=1, ensure_ascii=False) if args.json else show.text(record))
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from flows import verify
+
+    found = verify.damaged(Path())
+    if args.repair:
+        verify.remove(Path(), found)
+    if args.json:
+        print(json.dumps([d.__dict__ for d in found], indent=1))
+    else:
+        print(verify.text(found, repaired=args.repair))
+    return 0 if not found or args.repair else 1
+
+
+def _ui(args: argparse.Namespace) -> int:
+    from flows.tracking import ui
+    from stages.common import plan
+
+    return ui.serve(Path(), plan.load(Path("params.yaml")).tracking, args.port)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from flows import doctor
+
+    checks = doctor.checks(Path())
+    print(json.dumps([c.__dict__ for c in checks], indent=1) if args.json else doctor.text(checks))
+    return 0 if all(c.ok for c in checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

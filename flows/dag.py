@@ -1,0 +1,184 @@
+"""DVC's graph, driven in process: DVC stays the cache and the truth, and one writer does all its operations.
+
+What `dvc repro` does to a stage, in steps, so that the command between them can run elsewhere:
+
+    changed(node)   does anything differ from dvc.lock?
+    restore(node)   outputs removed; brought back from the run cache if these inputs were seen before
+    ...             the command runs, outside DVC
+    commit(node)    outputs into the cache, dvc.lock written
+
+It leaves the dvc.lock that `dvc repro` leaves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.common.errors import UserError
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc.stage import Stage
+
+WAIT_FOR_LOCK_S = 60.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage of the graph. upstream: names of the stages whose outputs it reads; cmd: None for a file added with `dvc add`."""
+
+    name: str
+    cmd: str | None
+    deps: tuple[str, ...]
+    outs: tuple[str, ...]
+    upstream: tuple[str, ...]
+
+
+class Dag:
+    """The stages below a folder with dvc.yaml. Calls are serialised, so threads may share it. Raises UserError."""
+
+    def __init__(self, root: Path = Path()) -> None:
+        os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
+
+        logging.getLogger("dvc").setLevel(logging.ERROR)  # no progress bars between the stages' own lines
+        self.root, self._lock = root.absolute(), threading.RLock()
+        try:
+            self.repo: Repo = Repo(str(self.root))
+            with self._dvc():
+                self._graph = self.repo.index.graph
+                self._stages: dict[str, Stage] = {stage.addressing: stage for stage in self._graph}
+        except DvcException as error:
+            raise UserError(f"DVC cannot read the graph: {error}", where=self.root / "dvc.yaml", do=_remedy(error)) from None
+
+    def stages(self, targets: Iterable[str] | None = None) -> list[Node]:
+        """The targets (a stage, a foreach group, an output; None: all) and what they need, in `dvc repro`'s order."""
+        from dvc.exceptions import DvcException
+        from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+
+        with self._dvc():
+            try:
+                wanted = collect_stages(self.repo, list(targets or ["dvc.yaml"]))
+            except DvcException as error:
+                raise UserError(f"{error}", where=self.root / "dvc.yaml", do="`dvc stage list` shows the stages") from None
+            active = get_active_graph(self._graph)
+            ordered = plan_repro(active, [self._stages[s.addressing] for s in wanted])
+            return [self._node(stage, [s.addressing for s in active.successors(stage)]) for stage in ordered]
+
+    def changed(self, node: Node) -> bool:
+        """Whether command, parameters, inputs or outputs differ from dvc.lock."""
+        with self._dvc(node.name):
+            return bool(self._stages[node.name].changed())
+
+    def restore(self, node: Node, *, force: bool = False) -> bool:
+        """Removes the outputs, and brings them back from the run cache (not with `force`). Whether it could."""
+        from dvc.stage.cache import RunCacheNotFoundError
+
+        stage = self._stages[node.name]
+        with self._dvc(node.name):
+            missing = [str(dep) for dep in stage.deps if not dep.exists]
+            if missing:
+                raise UserError(f"an input is missing: {', '.join(missing)}", where=f"dvc.yaml: {node.name}: deps")
+            if stage.cmd is None or stage.frozen:
+                return self._without_command(stage)
+            stage.remove_outs(ignore_remove=False, force=False)
+            if not force:
+                try:
+                    self.repo.stage_cache.restore(stage)
+                except RunCacheNotFoundError:
+                    pass
+                else:
+                    self._save(stage)
+                    return True
+            stage.save_deps()  # as they are before the command: an input that changes while it runs makes its result stale
+            return False
+
+    def commit(self, node: Node) -> None:
+        """Takes the outputs of a finished command into the cache and writes dvc.lock. Raises UserError if one is missing."""
+        with self._dvc(node.name):
+            self._save(self._stages[node.name])
+
+    @contextlib.contextmanager
+    def busy(self, node: Node) -> Iterator[None]:
+        """While a command runs: a `dvc repro` of another process waits for these inputs and outputs instead of mixing in."""
+        from dvc.exceptions import DvcException
+        from dvc.rwlock import rwlock
+
+        stage = self._stages[node.name]
+        reads, writes = [d.fs_path for d in stage.deps], [o.fs_path for o in stage.outs]
+        with contextlib.ExitStack() as stack:
+            with self._lock:
+                try:
+                    stack.enter_context(rwlock(self.repo.tmp_dir, self.repo.fs, " ".join(sys.argv), reads, writes, False))
+                except DvcException as error:
+                    raise UserError(f"{error}", where=node.name, do="wait for the other run to end") from None
+            yield
+
+    def environment(self, node: Node) -> dict[str, str]:
+        """What DVC sets for a command."""
+        return {"DVC_ROOT": str(self.root), "DVC_STAGE": node.name}
+
+    def _save(self, stage: Stage) -> None:
+        """What DVC's `Stage.save` does, but for hashing the inputs again: they are those that the command was given."""
+        stage.save_outs()
+        stage.md5 = stage.compute_md5()
+        if all(o.use_cache for o in stage.outs if not (o.is_metric or o.is_plot)):
+            self.repo.stage_cache.save(stage)
+        stage.commit()
+        stage.dump(update_pipeline=False)
+
+    def _without_command(self, stage: Stage) -> bool:
+        """Files added with `dvc add`, imports and frozen stages: DVC's own way, there is no command to run elsewhere."""
+        if stage.reproduce():
+            stage.dump(update_pipeline=False)
+        return True
+
+    def _node(self, stage: Stage, upstream: list[str]) -> Node:
+        deps, outs = (tuple(str(item) for item in items) for items in (stage.deps, stage.outs))
+        cmd = "\n".join(stage.cmd) if isinstance(stage.cmd, list) else stage.cmd
+        return Node(stage.addressing, cmd, deps, outs, tuple(upstream))
+
+    @contextlib.contextmanager
+    def _dvc(self, where: str = "") -> Iterator[None]:
+        """Holds DVC's lock, waiting for another DVC process to let go of it. The current folder is the workspace's root.
+
+        With `where`, what DVC refuses there is raised as UserError.
+        """
+        from dvc.exceptions import DvcException
+        from dvc.lock import LockError
+        from dvc.repo import lock_repo
+
+        with self._lock, contextlib.chdir(self.root):
+            until = time.monotonic() + WAIT_FOR_LOCK_S
+            while True:
+                stack = contextlib.ExitStack()
+                try:
+                    stack.enter_context(lock_repo(self.repo))
+                    break
+                except LockError as error:
+                    if time.monotonic() > until:
+                        raise UserError(f"{error}", where=self.root, do="wait for the other DVC process to end") from None
+            with stack, self.repo.scm_context(quiet=True):
+                try:
+                    yield
+                except DvcException as error:
+                    if not where:
+                        raise
+                    raise UserError(f"DVC: {error}", where=f"dvc.yaml: {where}") from None
+
+
+def _remedy(error: BaseException) -> str:
+    text = str(error)
+    if "not inside of a DVC repository" in text or "cannot find" in text.lower():
+        return "run this in the folder with dvc.yaml, after `git init` and `dvc init`"
+    return "write the plan with `prelude plan`, then look at dvc.yaml"

@@ -1,0 +1,98 @@
+"""Prefect's server for the length of a run: on loopback, its database in .prelude/prefect, started while other work goes on.
+
+A server that is named in PREFECT_API_URL is used instead.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from stages.common.process import die_with_parent
+from stages.common.workspace import Workspace
+
+STARTUP_S = 120.0
+_APP = ("--factory", "prefect.server.api.server:create_app", "--host", "127.0.0.1", "--lifespan", "on", "--log-level", "error")
+
+
+def environment(workspace: Workspace) -> None:
+    """Settings that Prefect reads when it is imported: no analytics, its files in the workspace, a quiet console."""
+    home = (workspace.state / "prefect").absolute()
+    for name, value in {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": f"{STARTUP_S:.0f}",
+        "PREFECT_HOME": str(home),
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_CLI_PROMPT": "false",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+class Server:
+    """`start` returns at once; `ready` waits. The server dies with this process, however that ends."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace, self.url = workspace, os.environ.get("PREFECT_API_URL", "")
+        self.own = not self.url
+        self.log = workspace.state / "logs" / "prefect.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts the server. Call it on the main thread: a child of another thread dies with that thread."""
+        environment(self.workspace)
+        if not self.own:
+            return
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}/api"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+        extra = {"PREFECT_UI_ENABLED": "0", "PREFECT_API_URL": self.url, "PREFECT_LOGGING_SERVER_LEVEL": "ERROR"}
+        with self.log.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "uvicorn", *_APP, "--port", str(port)],
+                env={**os.environ, **extra},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl+C in the terminal is for the run, which stops the server last
+                preexec_fn=die_with_parent,
+            )
+        os.environ["PREFECT_API_URL"] = self.url
+
+    def ready(self, timeout: float = STARTUP_S) -> str:
+        """Waits until the server answers; returns the reason why it does not, or nothing."""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                    return ""
+            except (urllib.error.URLError, OSError) as error:
+                if not self.own:
+                    return f"Prefect's server at {self.url} does not answer ({error})"
+            if self._process is not None and self._process.poll() is not None:
+                return f"Prefect's server ended with code {self._process.returncode}; see {self.log}"
+            time.sleep(0.1)
+        return f"Prefect's server did not answer within {timeout:.0f} s; see {self.log}"
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+            os.environ.pop("PREFECT_API_URL", None)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

@@ -1,0 +1,172 @@
+"""Runs a stage's command in a warm process: forked from a server that has torch and pyarrow imported, it starts in 10 ms.
+
+`python -m stages.<stage> <key>` is called as a function in such a process; any other command is run by a shell there. Either
+way it has its own process group, its output goes to a log file and to the caller line by line, and it dies with this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from stages.common.process import die_with_owner
+
+PRELOAD = ["numpy", "pyarrow", "pyarrow.parquet", "torch", "stages.common.stage"]
+GRACE_S = 10.0
+_STAGE = re.compile(r"stages\.(\w+)")
+_context = multiprocessing.get_context("forkserver")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended. code: its exit code, or minus the signal that ended it. error: what it said last of an error."""
+
+    code: int
+    seconds: float
+    log: Path
+    error: str = ""
+
+
+def warm() -> None:
+    """Starts the server; it imports while the caller goes on."""
+    from multiprocessing import forkserver
+
+    _context.set_forkserver_preload(PRELOAD)
+    forkserver.ensure_running()
+
+
+def run(
+    command: str, root: Path, log: Path, say: Say = lambda line: None, environment: Mapping[str, str] | None = None
+) -> Finished:
+    """Runs a command in the folder `root` and waits. When the wait is interrupted the command is stopped, then it is raised."""
+    started = time.monotonic()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    output, child_output = _context.Pipe(duplex=False)
+    process = _context.Process(
+        target=_child, args=(command, str(root.absolute()), dict(environment or {}), child_output), name=command
+    )
+    lines: list[str] = []
+    try:
+        process.start()
+        child_output.close()
+        with log.open("w", encoding="utf-8") as file:
+            reader = threading.Thread(target=_read, args=(output, file.write, say, lines), daemon=True)
+            reader.start()
+            process.join()
+            _kill(process.pid)  # what it left behind: nothing may write once its outputs are taken
+            reader.join(timeout=5)
+    except BaseException:
+        _stop(process)
+        raise
+    finally:
+        output.close()
+    code = process.exitcode or 0
+    return Finished(code, time.monotonic() - started, log, last_error(lines) if code else "")
+
+
+def last_error(lines: list[str]) -> str:
+    """The last block that starts with `error: `, else the last line of a traceback, else the last line."""
+    starts = [i for i, line in enumerate(lines) if line.startswith("error: ")]
+    if starts:
+        end = starts[-1] + 1
+        while end < len(lines) and lines[end].startswith(" "):
+            end += 1
+        return "\n".join(lines[starts[-1] : end]).removeprefix("error: ")
+    return next((line for line in reversed(lines) if line.strip()), "")
+
+
+def stage_of(command: str) -> tuple[str, list[str]] | None:
+    """(stage, arguments) of `python -m stages.<stage> ...`, else None."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return None
+    if len(words) < 3 or not Path(words[0]).name.startswith("python") or words[1] != "-m":
+        return None
+    found = _STAGE.fullmatch(words[2])
+    return (found[1], words[3:]) if found and not set(command) & set("|&;<>$`\n") else None
+
+
+def _stop(process: BaseProcess) -> None:
+    """Interrupts the command's process group, so that it tidies up; kills what is left when it ended, or after GRACE_S."""
+    if process.pid:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGINT)
+        process.join(timeout=GRACE_S)
+        _kill(process.pid)
+        process.join(timeout=GRACE_S)
+
+
+def _kill(pid: int | None) -> None:
+    if pid:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def _read(output: Connection, write: Callable[[str], object], say: Say, lines: list[str]) -> None:
+    with os.fdopen(os.dup(output.fileno()), encoding="utf-8", errors="replace", newline="\n") as text:
+        for line in text:
+            write(line)
+            lines.append(line.rstrip("\n"))
+            del lines[:-200]
+            say(line.rstrip("\n"))
+
+
+def _child(command: str, root: str, environment: Mapping[str, str], output: Connection) -> None:
+    os.setsid()
+    die_with_owner()
+    sys.stdout.flush()
+    for stream in (1, 2):
+        os.dup2(output.fileno(), stream)
+    output.close()
+    for text in (sys.stdout, sys.stderr):
+        text.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    os.chdir(root)
+    os.environ.update(environment)
+    stage = stage_of(command)
+    try:
+        code = _call(*stage, root) if stage else _shell(command)
+    except KeyboardInterrupt:
+        code = 130
+    if code < 0:
+        os.kill(os.getpid(), -code)  # ends as its command ended
+    sys.exit(code)
+
+
+def _call(stage: str, arguments: list[str], root: str) -> int:
+    """What `python -m stages.<stage>` does, in this process."""
+    sys.path[0:0] = [root]
+    sys.argv = [f"stages.{stage}", *arguments]
+    try:
+        return int(importlib.import_module(f"stages.{stage}.__main__").main(arguments) or 0)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1 if stop.code else 0
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+def _shell(command: str) -> int:
+    """Any other command, by the shell that DVC would use; the environment's own Python comes first."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    for line in command.splitlines():
+        done = subprocess.run([os.environ.get("SHELL") or "/bin/sh", "-c", line], env={**os.environ, "PATH": path}, check=False)
+        if done.returncode:
+            return done.returncode
+    return 0
