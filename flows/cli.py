@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows.tracking import UI_PORT
 from stages.common.errors import USER_MISTAKE, UserError, of_machine
 
 
@@ -72,6 +73,11 @@ def parser() -> argparse.ArgumentParser:
     one = command("run", _run, "run the plan (or some systems), track it in MLflow, print the scoreboard")
     one.add_argument("targets", nargs="*", metavar="TARGET", help="systems to plan first, or nodes such as fit@probe_simclr")
     one.add_argument("--force", action="store_true", help="run stages even where nothing changed")
+    one.add_argument("--dry", action="store_true", help="show what would run, and why; run nothing")
+    one.add_argument("--keep-going", action="store_true", help="after a failure finish every branch that does not depend on it")
+    one.add_argument("--workers", type=int, metavar="N", help="cores to use; default: all")
+    one.add_argument("--wait", action="store_true", help="wait while another run is at work in this workspace")
+    one.add_argument("--no-prefect", dest="prefect", action="store_false", help="go without Prefect")
 
     one = command("systems", _systems, "list systems, their claims and verdicts")
     one.add_argument("--json", action="store_true")
@@ -86,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--repair", action="store_true", help="remove what is damaged, so that `dvc repro` makes it again")
 
     one = command("ui", _ui, "start the MLflow UI on loopback")
-    one.add_argument("--port", type=int, default=5000)
+    one.add_argument("--port", type=int, default=UI_PORT)
 
     one = command("doctor", _doctor, "check this machine: versions, cores, memory, disk, tools")
     one.add_argument("--json", action="store_true")
@@ -119,7 +125,17 @@ def _run(args: argparse.Namespace) -> int:
         compose.write(Path(), systems)
     elif not Path("params.yaml").exists():
         compose.write(Path(), ["quickstart"])
-    outcome = pipeline.run([t for t in args.targets if t not in systems] or None, force=args.force)
+    targets = [t for t in args.targets if t not in systems] or None
+    if args.dry:
+        from flows import dry
+
+        print(dry.text(dry.foresee(Path(), targets, force=args.force)))
+        return 0
+    outcome = pipeline.run(
+        targets, args.force, keep_going=args.keep_going, workers=args.workers, wait=args.wait, prefect=args.prefect
+    )
+    if outcome.stopped:
+        return 130
     print_scoreboard(Path())
     return 1 if outcome.failed else 0
 

@@ -1,112 +1,177 @@
-"""The Prefect flow: every DVC stage a task run under its own name, with its log, retries and tags; scoreboard as artifacts.
+"""The Prefect flow: every DVC stage a task run under its own name, with its log and retries; scoreboard and links as artifacts.
 
 Paths and names travel, never data: no results are kept and Prefect's own caching is off, since DVC is the cache.
 """
 
 from __future__ import annotations
 
+import re
+import threading
 import time
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import Task
 
-from flows import verdicts
-from flows.dag import Dag, Node
-from flows.steps import RETRIES, StageFailed, Steps
-from stages.common import plan
+from flows import oversight, verdicts, worker
+from flows.dag import Node
+from flows.runner import Runner
+from flows.slots import Grant
+from flows.steps import StageFailed, Steps, attempt
 from stages.common.errors import UserError
 from stages.common.workspace import Workspace
 
-_at_work: list[Steps] = []  # the run at work in this process: tasks are handed names, and find the rest here
+Links = dict[str, str]  # address by name
+
+
+@dataclass
+class Work:
+    """What a flow run is handed, within this process. after: runs when the nodes are done, as a task; returns links to show.
+
+    lost: why Prefect could not be told of everything.
+    """
+
+    runner: Runner
+    after: Callable[[], Links]
+    own_server: bool = True
+    lost: list[str] = field(default_factory=list)
+    grants: dict[str, Grant] = field(default_factory=dict)
+    stopped: list[worker.Stopped] = field(default_factory=list)
+
+    @property
+    def steps(self) -> Steps:
+        return self.runner.steps
+
+
+_work: list[Work] = []  # the one at work in this process: Prefect walks through all that a task is handed
+
+
+def run_with(work: Work, name: str) -> None:
+    """Runs the nodes in a flow run: the present one, if this is called within one, else one of its own.
+
+    Raises worker.Stopped or KeyboardInterrupt when it is stopped; a server that fails is noted in `work.lost`.
+    """
+    _work.append(work)
+    try:
+        if FlowRunContext.get():
+            run_nodes(work)
+        else:
+            pipeline.with_options(flow_run_name=name)(return_state=True)
+    except (KeyboardInterrupt, worker.Stopped):
+        raise
+    except Exception as error:  # Prefect's, or its server's
+        work.lost.append(f"Prefect failed: {_first_line(error)}")
+    finally:
+        _work.remove(work)
+        _flush()  # the server may be ours, and stop next
+    if work.steps.why_stopped:
+        raise worker.Stopped(work.steps.why_stopped)
 
 
 @flow(name="pipeline", validate_parameters=False, persist_result=False)
-def pipeline(targets: list[str] | None = None, force: bool = False, root: str = ".") -> State[Any]:
-    """Brings the targets (None: all) up to date, publishes the scoreboard and brings MLflow up to date.
+def pipeline() -> State[Any]:
+    """Brings nodes of the DAG up to date, publishes the scoreboard and brings MLflow up to date.
 
     Failed if a node failed, after all that could be done was done.
-
-    `flows.pipeline.run` calls it with steps of its own; as a deployment it reads the graph in `root` itself.
     """
-    own = not _at_work
-    if own:
-        dag, workspace = Dag(Path(root)), Workspace(Path(root))
-        _at_work.append(Steps(dag, workspace, dag.stages(targets), force))
-    steps = _at_work[-1]
     try:
-        run_nodes(steps)
-        publish(steps.workspace)
-        if own:
-            tracking(steps.workspace)
-    finally:
-        if own:
-            _at_work.remove(steps)
+        return run_nodes(_work[-1])
+    except worker.Stopped as stopped:
+        return Cancelled(message=str(stopped))
+
+
+def run_nodes(work: Work) -> State[Any]:
+    """All nodes, side by side where the runner's slots allow, in the present flow run."""
+    context = FlowRunContext.get()
+    assert context is not None and context.flow_run is not None
+    steps = work.steps
+    _prepare(work)
+
+    def cancel() -> None:
+        steps.why_stopped = "cancelled in Prefect"
+        steps.stop.set()
+
+    with oversight.Oversight(context.flow_run.id, steps.workspace, lambda: list(worker.running), cancel):
+        work.runner.run(lambda node, grant: _taken(work, node, grant))
+    log = get_run_logger()
+    for step in steps.done.values():
+        if step.state == "skipped":
+            log.warning("%s is skipped: %s", step.name, step.error)
+    links = tracking()
+    publish(steps.workspace, links)
     failed = [s.name for s in steps.done.values() if s.state == "failed"]
     return Failed(message=f"failed: {', '.join(failed)}") if failed else Completed(message=f"{len(steps.done)} nodes")
 
 
-def run_nodes(steps: Steps) -> None:
-    """One after another, in the graph's order; what follows a failed node is skipped, the rest goes on."""
-    log = get_run_logger()
-    for node in steps.nodes:
-        needed = steps.blocked(node)
-        if needed:
-            log.warning("%s is skipped: %s", node.name, steps.skip(node, needed).error)
-            continue
-        started = time.monotonic()
-        state: Any = _task(node)(node.name, return_state=True)
-        if not state.is_completed():
-            error = state.result(raise_on_failure=False)
-            if not isinstance(error, (StageFailed, UserError)):
-                raise error if isinstance(error, BaseException) else RuntimeError(state.message)
-            steps.fail(node, error, time.monotonic() - started)
-
-
-def run_with(steps: Steps, name: str) -> None:
-    """Runs the flow with steps made by the caller, who reads from them what became of the nodes."""
-    _at_work.append(steps)
-    try:
-        targets = [n.name for n in steps.nodes]
-        named = pipeline.with_options(flow_run_name=name)
-        state: State[Any] = named(targets, steps.force, str(steps.workspace.root), return_state=True)
-    finally:
-        _at_work.remove(steps)
-        APILogHandler().flush()  # the server may be ours, and stop next
-    if not any(step.state == "failed" for step in steps.done.values()):
-        state.result()  # raises what broke the flow itself
-
-
-def publish(workspace: Workspace) -> None:
-    """The scoreboard as a table, and where the report lies."""
+def publish(workspace: Workspace, links: Links) -> None:
+    """The scoreboard as a table, and links to the report and to MLflow."""
     rows = verdicts.read(workspace)
     if rows:
         table = [{"system": r.system, "claim": r.claim, "says": r.says, "verdict": r.verdict, "data": r.data} for r in rows]
         create_table_artifact(table=table, key="scoreboard", description="Claims and verdicts")
     page = (workspace.page / "index.html").absolute()
     if page.is_file():
-        create_markdown_artifact(f"Report: [{page.name}]({page.as_uri()})", key="report", description="The report's page")
+        links = {"report": page.as_uri(), **links}
+    for name, address in links.items():
+        key = re.sub(r"[^a-z0-9]+", "-", name.lower())
+        create_link_artifact(link=address, link_text=name, key=key, description=f"{name}: {address}")
 
 
-@task(name="tracking", cache_policy=NO_CACHE, persist_result=False)
-def tracking(workspace: Workspace) -> None:
+@task(name="tracking", task_run_name="tracking", cache_policy=NO_CACHE, persist_result=False)
+def tracking() -> Links:
     """Brings MLflow up to date with the records."""
-    from flows.tracking.sync import replay
-
-    for problem in replay(workspace, plan.load(workspace.root / "params.yaml")).problems:
-        get_run_logger().warning("%s", problem)
+    return _work[-1].after()
 
 
-def _task(node: Node) -> Task[Any, Any]:
-    """The node's task; `.submit` instead of a call would run it beside others."""
-    stage, _, key = node.name.rpartition("@")
-    return _take.with_options(name=node.name, task_run_name=node.name, tags=[t for t in (stage, key) if t])
+def _prepare(work: Work) -> None:
+    """What the server has to know first. It may be another version, or busy: the work does not depend on it."""
+    gpus = len(work.runner.slots.gpus)
+    told = [oversight.bury_the_dead] if work.own_server else [oversight.tell_of_the_dead]
+    told += [lambda: oversight.limit_gpus(gpus)] if gpus else []
+    for tell in told:
+        try:
+            tell()
+        except Exception as error:
+            get_run_logger().warning("%s", _first_line(error))
+
+
+def _taken(work: Work, node: Node, grant: Grant) -> None:
+    """The node's task run; where Prefect fails, the node is taken without it."""
+    steps = work.steps
+    work.grants[node.name], started = grant, time.monotonic()
+    try:
+        state: Any = _task(steps, node, grant)(node.name, return_state=True)
+    except Exception as error:
+        if not work.lost:
+            work.lost.append(f"Prefect failed: {_first_line(error)}")
+    else:
+        failure = None if state.is_completed() else state.result(raise_on_failure=False)
+        if isinstance(failure, (StageFailed, UserError)):
+            steps.fail(node, failure, time.monotonic() - started)
+    if work.stopped:
+        raise work.stopped[0]
+    if node.name not in steps.done:
+        attempt(steps, node, grant)
+
+
+def _task(steps: Steps, node: Node, grant: Grant) -> Task[Any, Any]:
+    """A tag costs a question to the server, so that there is one only where there is a limit: for tasks on a GPU."""
+    delays = steps.delays()
+    return _take.with_options(
+        name=node.name,
+        task_run_name=node.name,
+        tags=["gpu"] if grant.gpus else [],
+        retries=len(delays),
+        retry_delay_seconds=delays,
+    )
 
 
 def _may_pass(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
@@ -114,10 +179,25 @@ def _may_pass(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> boo
     return isinstance(error, StageFailed) and error.passing
 
 
-@task(retries=RETRIES, retry_delay_seconds=1, retry_condition_fn=_may_pass, cache_policy=NO_CACHE, persist_result=False)
+@task(retry_condition_fn=_may_pass, cache_policy=NO_CACHE, persist_result=False)
 def _take(name: str) -> State[str]:
     """Takes one node; the state in Prefect says whether it ran, was restored or was up to date."""
-    steps, log = _at_work[-1], get_run_logger()
-    node = next(n for n in steps.nodes if n.name == name)
-    step = steps.take(node, lambda line: log.info("%s", line))
+    work, log = _work[-1], get_run_logger()
+    node = next(n for n in work.steps.nodes if n.name == name)
+    try:
+        step = work.steps.take(node, work.grants[name], lambda line: log.info("%s", line))
+    except worker.Stopped as error:
+        work.stopped.append(error)
+        return Cancelled(message=str(error), data=name)
     return Completed(name=step.state.capitalize(), message=f"{step.seconds:.1f} s", data=step.name)
+
+
+def _flush(timeout: float = 10.0) -> None:
+    """Waits until what was logged has reached the server, but not for one that is away."""
+    thread = threading.Thread(target=APILogHandler().flush, daemon=True)
+    thread.start()
+    thread.join(timeout)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -6,27 +6,25 @@ to date does not wait for it.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows import verdicts, worker
+from flows import slots, worker
+from flows.alone import alone
 from flows.dag import Dag
+from flows.runner import Runner
+from flows.screen import Screen, screen, summary
 from flows.server import Server
-from flows.steps import Step, Steps, plainly
+from flows.steps import Step, Steps, attempt
 from flows.tracking.marker import up_to_date
 from stages.common import plan as plans
-from stages.common.errors import UserError
 from stages.common.process import terminated_as_interrupted
 from stages.common.workspace import Workspace
 
 Print = Callable[[str], None]
-WIDTH = 34
 
 
 @dataclass
@@ -40,10 +38,12 @@ class Outcome:
     seconds: float = 0.0
     steps: list[Step] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what went otherwise than planned, without harm to the results
+    stopped: str = ""  # on whose word the run ended early
+    tracked: bool = False
 
     @property
     def ok(self) -> bool:
-        return not self.failed
+        return not self.failed and not self.stopped
 
 
 def run(
@@ -53,145 +53,116 @@ def run(
     root: Path = Path(),
     name: str | None = None,
     prefect: bool = True,
-    say: Print = lambda line: print(line, flush=True),
+    keep_going: bool = False,
+    workers: int | None = None,
+    wait: bool = False,
+    say: Print | None = None,
 ) -> Outcome:
     """Brings the targets (None: the whole graph) up to date. Failures are in the outcome; raises UserError before any work.
 
     force: run commands even where nothing changed. name: of the run in Prefect and MLflow. prefect: False goes without it.
+    keep_going: after a failure go on with what does not depend on it. workers: cores to use. wait: for another run's end. say:
+    hears plain lines; without it a terminal shows a live table. Within a Prefect flow run the stages become its task runs.
     """
     started = time.monotonic()
     workspace = Workspace(root)
     plan = plans.load(root / "params.yaml")
     title = name or _title(targets)
-    with _alone(workspace), terminated_as_interrupted():
+    inside = _inside_a_flow()
+    with alone(workspace, title, wait=wait), terminated_as_interrupted(), screen(say, workspace, worker.held_mb) as shown:
         server = Server(workspace)
-        if prefect:
+        if prefect and not inside:  # on the main thread: a child of another thread dies with that thread
             server.start()
         try:
             dag = Dag(root)
-            steps = Steps(dag, workspace, dag.stages(targets), force, _relay(say), lambda step: say(_line(step)))
-            outcome = Outcome()
-            interrupted = False
+            nodes, outcome = dag.stages(targets), Outcome()
+            steps = Steps(dag, workspace, nodes, force, shown.heard, shown.told, shown.started)
+            runner = _runner(steps, plan, workers, keep_going)
             try:
                 if steps.pending():
-                    _work(steps, plan, server if prefect else None, title, outcome, say)
+                    shown.begin([node.name for node in nodes])
+                    _work(runner, plan, server if prefect else None, title, outcome, shown)
                 else:
-                    for node in steps.nodes:
+                    for node in nodes:
                         steps.done[node.name] = Step(node.name, "cached")
-            except KeyboardInterrupt:
-                interrupted = True
+            except (KeyboardInterrupt, worker.Stopped) as stopped:
+                outcome.stopped = str(stopped) or "interrupted"
             _fill(outcome, steps)
             _track(workspace, plan, title, outcome)
             outcome.seconds = time.monotonic() - started
-            for line in _summary(outcome, workspace, interrupted):
-                say(line)
-            if interrupted:
-                raise KeyboardInterrupt
-            return outcome
         finally:
             server.stop()
+    for line in summary(outcome, workspace, bool(outcome.stopped)):
+        shown.say(line)
+    return outcome
 
 
-def _work(steps: Steps, plan: plans.Plan, server: Server | None, title: str, outcome: Outcome, say: Print) -> None:
+def _runner(steps: Steps, plan: plans.Plan, workers: int | None, keep_going: bool) -> Runner:
+    steps.retries, steps.retry_delay_s = plan.compute.retries, plan.compute.retry_delay_s
+    needs = {node.name: slots.need(node, plan, steps.workspace) for node in steps.nodes}
+    return Runner(steps, slots.of_machine(plan, workers), needs, keep_going)
+
+
+def _work(runner: Runner, plan: plans.Plan, server: Server | None, title: str, outcome: Outcome, shown: Screen) -> None:
     """Takes the nodes under Prefect, or without it where its server cannot start; live figures go to MLflow meanwhile."""
     worker.warm()
     from flows.tracking.live import Tail
 
-    with Tail(steps.workspace, plan, run_name=title):
-        if server is None:
-            plainly(steps)
+    workspace, steps = runner.steps.workspace, runner.steps
+    with Tail(workspace, plan, run_name=title) as tail:
+
+        def after() -> dict[str, str]:
+            tail.close()
+            _fill(outcome, steps)
+            return _track(workspace, plan, title, outcome)
+
+        why = server.ready() if server is not None and not _inside_a_flow() else ""
+        if server is None or why:
+            if why:
+                outcome.notes.append(f"{why}. The run went on without Prefect")
+                shown.say(outcome.notes[-1])
+            runner.run(lambda node, grant: attempt(steps, node, grant))
             return
-        from flows.flow import run_with  # 2 s of imports, while the server starts
+        from flows.flow import Work, run_with  # 2 s of imports, while the server starts
 
-        why = server.ready()
-        if why:
-            outcome.notes.append(f"{why}. The run went on without Prefect")
-            say(outcome.notes[-1])
-            plainly(steps)
-        else:
-            run_with(steps, title)
+        work = Work(runner, after, server.own)
+        try:
+            run_with(work, title)
+        finally:
+            outcome.notes += [f"{why}. The run went on without it" for why in work.lost]
+        left = [node for node in steps.nodes if node.name not in steps.done]
+        if left:  # Prefect failed before it came to them
+            runner.run(lambda node, grant: attempt(steps, node, grant))
 
 
-def _track(workspace: Workspace, plan: plans.Plan, title: str, outcome: Outcome) -> None:
-    """Brings MLflow up to date with the records, also with what finished before a failure."""
-    if not outcome.ran and up_to_date(workspace, plan.tracking):
-        return
+def _track(workspace: Workspace, plan: plans.Plan, title: str, outcome: Outcome) -> dict[str, str]:
+    """Brings MLflow up to date with the records, also with what finished before a failure; returns where it is seen."""
+    if outcome.tracked or (not outcome.ran and up_to_date(workspace, plan.tracking)):
+        return {}
     from flows.tracking.sync import replay
 
-    outcome.notes += replay(workspace, plan, run_name=title).problems
+    done = replay(workspace, plan, run_name=title)
+    outcome.tracked = True
+    outcome.notes += done.problems
+    return done.pages
 
 
 def _fill(outcome: Outcome, steps: Steps) -> None:
-    outcome.steps = list(steps.done.values())
+    outcome.steps = [steps.done[node.name] for node in steps.nodes if node.name in steps.done]
     lists = {"ran": outcome.ran, "cached": outcome.cached, "restored": outcome.cached}
     lists |= {"failed": outcome.failed, "skipped": outcome.skipped}
+    for some in lists.values():
+        some.clear()
     for step in outcome.steps:
         lists[step.state].append(step.name)
 
 
-def _line(step: Step) -> str:
-    took = f"{step.seconds:8.1f} s" if step.state in ("ran", "restored", "failed") else ""
-    line = f"{step.name:<{WIDTH}} {step.state:<9}{took}".rstrip()
-    return line + "".join(f"\n    {part}" for part in step.error.splitlines())
-
-
-def _relay(say: Print) -> Callable[[str, str], None]:
-    """Passes on a stage's own lines, with its name."""
-    return lambda name, line: say(f"  {name} | {line}") if line.strip() else None
-
-
-def _summary(outcome: Outcome, workspace: Workspace, interrupted: bool) -> Iterator[str]:
-    counts = [f"{len(outcome.ran)} ran", f"{len(outcome.cached)} cached"]
-    counts += [f"{len(some)} {what}" for what, some in (("failed", outcome.failed), ("skipped", outcome.skipped)) if some]
-    yield f"{', '.join(counts)} in {outcome.seconds:.1f} s"
-    slowest = sorted((s for s in outcome.steps if s.state == "ran"), key=lambda s: -s.seconds)[:3]
-    if len(slowest) > 1:
-        yield "slowest: " + ", ".join(f"{s.name} {s.seconds:.1f} s" for s in slowest)
-    found = [row.verdict for row in verdicts.read(workspace)]
-    if found:
-        yield "claims: " + ", ".join(f"{found.count(v)} {v}" for v in sorted(set(found)))
-    for note in outcome.notes:
-        yield f"note: {note}"
-    page = workspace.page / "index.html"
-    if page.is_file():
-        yield f"report: {page}   MLflow: prelude ui"
-    if outcome.failed:
-        yield f"logs: {workspace.state / 'logs'}"
-    if interrupted:
-        yield "interrupted; run it again to go on"
+def _inside_a_flow() -> bool:
+    """Whether a Prefect flow run calls this, as a deployment does: it has its server."""
+    context = sys.modules.get("prefect.context")
+    return context is not None and context.FlowRunContext.get() is not None
 
 
 def _title(targets: list[str] | None) -> str:
     text = ", ".join(targets) if targets else "everything"
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-@contextlib.contextmanager
-def _alone(workspace: Workspace) -> Iterator[None]:
-    """One run at a time in a workspace. Raises UserError."""
-    path = workspace.state / "locks" / "run.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError("another run is at work in this workspace", where=workspace.root, do="wait for it") from None
-        yield
-
-
-def main() -> int:
-    """`python -m flows.pipeline [TARGET ...]`."""
-    shown = logging.StreamHandler()
-    shown.setLevel(logging.WARNING)  # of the handler: Prefect's loggers have levels of their own
-    logging.basicConfig(format="%(message)s", handlers=[shown])
-    try:
-        return 0 if run(sys.argv[1:] or None).ok else 1
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

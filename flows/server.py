@@ -31,6 +31,7 @@ def environment(workspace: Workspace) -> None:
         "PREFECT_HOME": str(home),
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     }.items():
         os.environ.setdefault(name, value)
 

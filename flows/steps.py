@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import builtins
 import re
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from flows import worker
 from flows.dag import Dag, Node
-from stages.common.errors import USER_MISTAKE, UserError
+from flows.slots import Grant
+from flows.strays import strays
+from stages.common import atomic
+from stages.common.errors import MAY_PASS, USER_MISTAKE, UserError
 from stages.common.workspace import Workspace
 
 State = Literal["cached", "restored", "ran", "failed", "skipped"]
 Line = Callable[[str], None]
-RETRIES = 1
+RETRIES, RETRY_DELAY_S = 2, 1.0
 _PASSING = re.compile(r"ConnectionError|Timeout|IncompleteRead|BrokenProcessPool")
 
 
@@ -31,17 +35,22 @@ class StageFailed(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """What became of a node, and in how many seconds."""
+    """What became of a node, and in how many seconds. peak_mb: memory that its command held at most."""
 
     name: str
     state: State
     seconds: float = 0.0
     error: str = ""
+    peak_mb: float = 0.0
 
 
 @dataclass
 class Steps:
-    """Takes the nodes of a run, each once. say: hears each line of a command's output; told: hears what became of a node."""
+    """Takes the nodes of a run, each once; threads may share it.
+
+    started: hears that a node's command starts; say: each line it prints; told: what became of a node. stop: once set, running
+    commands are stopped and `worker.Stopped` is raised; `why_stopped` says on whose word.
+    """
 
     dag: Dag
     workspace: Workspace
@@ -49,7 +58,14 @@ class Steps:
     force: bool = False
     say: Callable[[str, str], None] = lambda name, line: None
     told: Callable[[Step], None] = lambda step: None
+    started: Callable[[str], None] = lambda name: None
+    retries: int = RETRIES
+    retry_delay_s: float = RETRY_DELAY_S
     done: dict[str, Step] = field(default_factory=dict)
+    stop: threading.Event = field(default_factory=threading.Event)
+    why_stopped: str = ""
+    _peaks: dict[str, float] = field(default_factory=dict)
+    _written: dict[str, float] = field(default_factory=dict)  # until when, by output: for ever while its stage is at work
 
     def pending(self) -> list[Node]:
         """The nodes that are not up to date, or that follow one that is not."""
@@ -64,39 +80,64 @@ class Steps:
         bad = (n for n in node.upstream if n in self.done and self.done[n].state in ("failed", "skipped"))
         return next(bad, "")
 
-    def take(self, node: Node, say: Line = lambda line: None) -> Step:
-        """Brings one node up to date. Raises StageFailed, or UserError where DVC cannot go on."""
+    def take(self, node: Node, grant: Grant | None = None, say: Line = lambda line: None) -> Step:
+        """Brings one node up to date. Raises StageFailed, worker.Stopped, or UserError where DVC cannot go on."""
         started = time.monotonic()
         state: State = "cached"
         if self.force or self.dag.changed(node):
+            self._written.update(dict.fromkeys(node.outs, float("inf")))
             state = "restored" if self.dag.restore(node, force=self.force) else "ran"
             if state == "ran":
-                self.command(node, say)
+                self.command(node, grant or Grant(), say)
                 self.dag.commit(node)
-        return self._done(Step(node.name, state, time.monotonic() - started))
+            self._written.update(dict.fromkeys(node.outs, time.time()))
+        return self._done(Step(node.name, state, time.monotonic() - started, peak_mb=self._peaks.get(node.name, 0.0)))
 
-    def command(self, node: Node, say: Line = lambda line: None) -> None:
-        """Runs the node's command in a warm worker. Raises StageFailed."""
+    def command(self, node: Node, grant: Grant, say: Line = lambda line: None) -> None:
+        """Runs the node's command in a warm worker. Raises StageFailed or worker.Stopped."""
 
         def heard(line: str) -> None:
             say(line)
             self.say(node.name, line)
 
         log = log_path(self.workspace, node.name)
+        environment = {**self.dag.environment(node), **grant.environment()}
+        self.started(node.name)
+        began, root = time.time(), self.workspace.root
         with self.dag.busy(node):
-            finished = worker.run(node.cmd or "", self.workspace.root, log, heard, self.dag.environment(node))
+            finished = worker.run(
+                node.cmd or "", root, log, heard, environment, title=node.name, limit_s=grant.limit_s, stop=self.stop
+            )
+            beside = strays(self.workspace, began, dict(self._written))
+        self._peaks[node.name] = finished.peak_mb
         if finished.code:
-            text = finished.error or f"its command ended with code {finished.code}"
-            if finished.code < 0:
-                text = f"its process was ended by signal {-finished.code}\n  do: see whether memory ran out"
-            passing = finished.code < 0 or (finished.code != USER_MISTAKE and is_passing(finished.error))
+            passing, text = _why(finished, grant)
             raise StageFailed(node.name, text, passing=passing, log=log)
+        if beside:
+            text = f"its command wrote outside its outputs: {', '.join(beside)}\n  do: name the path in the stage's outs"
+            raise StageFailed(node.name, text, passing=False, log=log)
+        self._whole(node, log)
+
+    def _whole(self, node: Node, log: Path) -> None:
+        """Raises StageFailed if a stage of ours left an output without its manifest, or with files cut short."""
+        if not worker.stage_of(node.cmd or ""):
+            return
+        for out in node.outs:
+            try:
+                atomic.manifest(self.workspace.root / out)
+            except UserError as error:
+                text = f"it ended well, but its output is not whole: {error.what}\n  where: {error.where}\n  do: see its log"
+                raise StageFailed(node.name, text, passing=False, log=log) from None
 
     def fail(self, node: Node, error: StageFailed | UserError, seconds: float = 0.0) -> Step:
-        return self._done(Step(node.name, "failed", seconds, str(error)))
+        return self._done(Step(node.name, "failed", seconds, str(error), self._peaks.get(node.name, 0.0)))
 
-    def skip(self, node: Node, needed: str) -> Step:
-        return self._done(Step(node.name, "skipped", 0.0, f"needs {needed}, which failed"))
+    def skip(self, node: Node, why: str) -> Step:
+        return self._done(Step(node.name, "skipped", 0.0, why))
+
+    def delays(self) -> list[float]:
+        """Seconds before each retry."""
+        return [self.retry_delay_s * 2**i for i in range(self.retries)]
 
     def _done(self, step: Step) -> Step:
         self.done[step.name] = step
@@ -104,28 +145,35 @@ class Steps:
         return step
 
 
-def plainly(steps: Steps) -> None:
-    """Takes all nodes without Prefect: in the graph's order; what follows a failed node is skipped, the rest goes on."""
-    for node in steps.nodes:
-        needed = steps.blocked(node)
-        if needed:
-            steps.skip(node, needed)
-        else:
-            attempt(steps, node)
-
-
-def attempt(steps: Steps, node: Node) -> Step:
-    """`take`, tried again where that can help."""
+def attempt(steps: Steps, node: Node, grant: Grant | None = None) -> Step:
+    """`take`, tried again where that can help. Raises worker.Stopped."""
     started = time.monotonic()
-    for left in reversed(range(RETRIES + 1)):
+    for delay in [*steps.delays(), None]:
         try:
-            return steps.take(node)
+            return steps.take(node, grant)
         except StageFailed as error:
-            if not (error.passing and left):
+            if delay is None or not error.passing:
                 return steps.fail(node, error, time.monotonic() - started)
+            steps.say(node.name, f"tried again in {delay:g} s: {error.text}")
+            if steps.stop.wait(delay):
+                raise worker.Stopped(node.name) from None
         except UserError as error:
             return steps.fail(node, error, time.monotonic() - started)
     raise AssertionError("unreachable")
+
+
+def _why(finished: worker.Finished, grant: Grant) -> tuple[bool, str]:
+    """(whether another try may succeed, what happened and what to do)."""
+    held = f"its processes held {finished.peak_mb:.0f} MiB at most"
+    if finished.overtime:
+        return True, f"it was stopped at its time limit of {grant.limit_s:g} s\n  do: raise compute.needs.<stage>.time_limit_s"
+    if finished.starved:
+        do = "give it less at once (a smaller batch, fewer seeds: compute.jobs) or raise compute.needs.<stage>.memory_gb"
+        return True, f"the kernel killed it for want of memory; {held}\n  do: {do}"
+    if finished.code < 0:
+        return True, f"its process was ended by signal {-finished.code}; {held}\n  do: see its log"
+    passing = finished.code == MAY_PASS or (finished.code != USER_MISTAKE and is_passing(finished.error))
+    return passing, finished.error or f"its command ended with code {finished.code}"
 
 
 def is_passing(error: str) -> bool:
@@ -139,3 +187,7 @@ def log_path(workspace: Workspace, name: str) -> Path:
     """`pretrain@simclr` writes to .prelude/logs/pretrain/simclr.log."""
     stage, _, key = name.rpartition("@")
     return workspace.state / "logs" / (stage or key) / f"{key}.log"
+
+
+def names(nodes: Iterable[Node]) -> str:
+    return ", ".join(node.name for node in nodes)

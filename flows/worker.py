@@ -24,23 +24,39 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from flows.memory import Memory, kills
 from stages.common.process import die_with_owner
 
 PRELOAD = ["numpy", "pyarrow", "pyarrow.parquet", "torch", "stages.common.stage"]
-GRACE_S = 10.0
+GRACE_S = 3.5  # a stopped command may tidy up for so long; the whole run is to stop within 5 s
+_LOOK_S = 0.1
 _STAGE = re.compile(r"stages\.(\w+)")
 _context = multiprocessing.get_context("forkserver")
 Say = Callable[[str], None]
+memory = Memory()
+running: dict[str, int] = {}  # the leaders' process ids, by the command's title
+
+
+class Stopped(Exception):
+    """The command was stopped because the run is being stopped."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """How a command ended. code: its exit code, or minus the signal that ended it. error: what it said last of an error."""
+    """How a command ended.
+
+    code: its exit code, or minus the signal that ended it. error: what it said last of an error. peak_mb: memory that its
+    processes held at most. overtime: it was stopped at its time limit. starved: meanwhile the kernel killed a process for want
+    of memory.
+    """
 
     code: int
     seconds: float
     log: Path
     error: str = ""
+    peak_mb: float = 0.0
+    overtime: bool = False
+    starved: bool = False
 
 
 def warm() -> None:
@@ -52,23 +68,43 @@ def warm() -> None:
 
 
 def run(
-    command: str, root: Path, log: Path, say: Say = lambda line: None, environment: Mapping[str, str] | None = None
+    command: str,
+    root: Path,
+    log: Path,
+    say: Say = lambda line: None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    title: str = "",
+    limit_s: float | None = None,
+    stop: threading.Event | None = None,
 ) -> Finished:
-    """Runs a command in the folder `root` and waits. When the wait is interrupted the command is stopped, then it is raised."""
-    started = time.monotonic()
+    """Runs a command in the folder `root` and waits, at most `limit_s` seconds.
+
+    When the wait is interrupted the command is stopped, then that is raised. Raises Stopped after `stop` was set.
+    """
+    started, title, before = time.monotonic(), title or command, kills()
     log.parent.mkdir(parents=True, exist_ok=True)
     output, child_output = _context.Pipe(duplex=False)
     process = _context.Process(
         target=_child, args=(command, str(root.absolute()), dict(environment or {}), child_output), name=command
     )
     lines: list[str] = []
+    overtime = False
     try:
         process.start()
         child_output.close()
+        leader = running[title] = process.pid or 0
+        memory.follow(leader)
         with log.open("w", encoding="utf-8") as file:
             reader = threading.Thread(target=_read, args=(output, file.write, say, lines), daemon=True)
             reader.start()
-            process.join()
+            while process.exitcode is None:
+                process.join(timeout=_LOOK_S)
+                if stop is not None and stop.is_set():
+                    raise Stopped(title)
+                if limit_s is not None and not overtime and time.monotonic() - started > limit_s:
+                    overtime = True
+                    _stop(process)
             _kill(process.pid)  # what it left behind: nothing may write once its outputs are taken
             reader.join(timeout=5)
     except BaseException:
@@ -76,8 +112,15 @@ def run(
         raise
     finally:
         output.close()
-    code = process.exitcode or 0
-    return Finished(code, time.monotonic() - started, log, last_error(lines) if code else "")
+        peak = memory.forget(running.pop(title, 0))
+    code = process.exitcode or (-signal.SIGKILL if overtime else 0)
+    seconds = time.monotonic() - started
+    return Finished(code, seconds, log, last_error(lines) if code else "", peak, overtime, bool(code) and kills() > before)
+
+
+def held_mb(title: str) -> float:
+    """The memory that a running command holds now, in MiB."""
+    return memory.now(running[title]) if title in running else 0.0
 
 
 def last_error(lines: list[str]) -> str:

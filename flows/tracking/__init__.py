@@ -2,3 +2,5 @@
 
 Nothing here imports MLflow at import time: it costs 2 s, and only the tracker pays them.
 """
+
+UI_PORT = 5000  # where `prelude ui` shows a local database

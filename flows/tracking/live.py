@@ -57,6 +57,10 @@ class Tail:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Follows no longer."""
         self._stop.set()
         self._thread.join(timeout=30)
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows import verdicts
-from flows.tracking import models, view
+from flows.tracking import UI_PORT, models, view
 from flows.tracking.marker import mark
 from flows.tracking.recorded import Recorded, read_all
 from flows.tracking.store import Store, StoreDown, connect, first_line, locked
 from stages.common import atomic
-from stages.common.plan import Plan
+from stages.common.plan import Plan, TrackingPlan
 from stages.common.schema import as_plain
 from stages.common.workspace import Workspace
 
@@ -34,9 +34,14 @@ REPLAY = "; nothing is lost: `prelude run`, or the next synchronisation, replays
 
 @dataclass
 class Synchronised:
-    """What a synchronisation did. logged: ids of runs written now; runs: of all records; problems: what failed, in words."""
+    """What a synchronisation did.
+
+    logged: ids of runs written now; runs: of all records; problems: what failed, in words; pages: by name, the pages of the
+    pipeline's run and of the encoders' in MLflow's UI, where one was written.
+    """
 
     logged: list[str] = field(default_factory=list)
+    pages: dict[str, str] = field(default_factory=dict)
     runs: dict[Key, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -74,6 +79,11 @@ def replay(workspace: Workspace, plan: Plan, *, run_name: str | None = None, own
 def workspace_id(workspace: Workspace) -> str:
     """Names this workspace on this machine, so that only its own dead runs are tidied up."""
     return atomic.digest_json([socket.gethostname(), str(workspace.root.absolute())])[:16]
+
+
+def ui_address(tracking: TrackingPlan) -> str:
+    """Where MLflow's pages are: the tracking server's, or where `prelude ui` shows a local database."""
+    return tracking.uri.rstrip("/") if tracking.uri.startswith("http") else f"http://127.0.0.1:{UI_PORT}"
 
 
 def plan_digest(plan: Plan) -> str:
@@ -217,6 +227,11 @@ class _Replay:
             tags["mlflow.note.content"] = view.cut(note)
         self.client.log_batch(parent, tags=view.run_tags(tags))
         self.artifacts(parent, self.workspace.page)
+        page = f"{ui_address(self.plan.tracking)}/#/experiments/{self.store.experiment}/runs"
+        self.done.pages = {"mlflow": f"{page}/{parent}"}
+        for r in records:
+            if r.stage == "pretrain":
+                self.done.pages[f"mlflow {r.key}"] = f"{page}/{self.done.runs[r.identity, r.seeds[0]]}"
         self.client.set_terminated(parent, "FINISHED", end_time=max((r.ended() for r in records), default=None))
 
     def artifacts(self, run_id: str, folder: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 USER_MISTAKE = 2  # exit code of a user's mistake; ours is 1
+MAY_PASS = 75  # exit code of what may succeed when tried again (EX_TEMPFAIL)
 _OF_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -31,6 +32,10 @@ class UserError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:  # so that it crosses a process border whole
         return _rebuild, (type(self), self.what, self.where, self.do)
+
+
+class PassingError(UserError):
+    """Something outside failed, and another try may succeed: a process was killed. The process ends with exit code 75."""
 
 
 class ContractError(UserError):

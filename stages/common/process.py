@@ -18,7 +18,7 @@ from multiprocessing import forkserver
 from types import FrameType
 from typing import Any, TypeVar
 
-from stages.common.errors import UserError
+from stages.common.errors import PassingError
 
 R = TypeVar("R")
 PEAKS: list[int] = []  # KiB that seeds' workers held at most: they are the forkserver's children, so the system does not tell
@@ -80,14 +80,23 @@ def warm_up() -> None:
     forkserver.ensure_running()
 
 
+def cores() -> int:
+    """The cores that this process may use: what the runner gave it (PRELUDE_CORES), else all it can be scheduled on."""
+    return int(os.environ.get("PRELUDE_CORES") or len(os.sched_getaffinity(0)))
+
+
+def at_once(seeds: Sequence[int], jobs: int | None = None, threads: int = 1) -> int:
+    """How many seeds `per_seed` runs side by side."""
+    return min(len(seeds), jobs or max(1, cores() // threads))
+
+
 def per_seed(work: Callable[..., R], seeds: Sequence[int], *args: Any, jobs: int | None = None, threads: int = 1) -> list[R]:
-    """[work(seed, *args) for seed in seeds], up to `jobs` at once in forkserver processes (default: cores / threads).
+    """[work(seed, *args) for seed in seeds], up to `jobs` at once in forkserver processes (default: `cores() // threads`).
 
     With one job the work runs here, so a device is initialised once. The first error stops the rest and is raised.
     Numbers do not depend on `jobs`: each seed has its own process state and `threads` threads.
     """
-    cores = len(os.sched_getaffinity(0))
-    jobs = min(len(seeds), jobs or max(1, cores // threads))
+    jobs = at_once(seeds, jobs, threads)
     if jobs <= 1:
         set_threads(threads)
         return [work(seed, *args) for seed in seeds]
@@ -104,7 +113,7 @@ def per_seed(work: Callable[..., R], seeds: Sequence[int], *args: Any, jobs: int
             worker.kill()
         if isinstance(error, BrokenProcessPool):
             do = "see whether memory ran out"
-            raise UserError("a worker process was killed", where=f"seeds {list(seeds)}", do=do) from None
+            raise PassingError("a worker process was killed", where=f"seeds {list(seeds)}", do=do) from None
         raise
     pool.shutdown()
     return [future.result()[0] for future in futures]

@@ -2,7 +2,8 @@
 
     python -m stages.pretrain simclr [--plan params.yaml]
 
-Exit codes: 0 done, 1 our mistake (with a traceback), 2 the user's mistake (one clear error), 130 interrupted.
+Exit codes: 0 done, 1 our mistake (with a traceback), 2 the user's mistake (one clear error), 75 may pass when tried again,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common import atomic, plan, process
-from stages.common.errors import USER_MISTAKE, UserError, of_machine
+from stages.common.errors import MAY_PASS, USER_MISTAKE, PassingError, UserError, of_machine
 from stages.common.records import Record
 from stages.common.schema import as_plain
 from stages.common.workspace import Workspace
@@ -66,7 +67,7 @@ def run(
         execute(stage, key, plan.load(args.plan), Workspace(), work, inputs, target)
     except UserError as error:
         print(f"error: {stage} {key}: {error}", file=sys.stderr)
-        return USER_MISTAKE
+        return MAY_PASS if isinstance(error, PassingError) else USER_MISTAKE
     except KeyboardInterrupt:
         print(f"{stage} {key}: interrupted; run it again to go on", file=sys.stderr)
         return 130

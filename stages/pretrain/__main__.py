@@ -14,7 +14,7 @@ from stages.common.workspace import Workspace
 
 def work(job: stage.Job) -> None:
     """Pretrains one encoder per seed."""
-    if len(job.node.seeds) > 1 and job.plan.compute.jobs != 1 and not _ranks():
+    if process.at_once(job.node.seeds, job.plan.compute.jobs, job.node.threads) > 1 and not _ranks():
         process.warm_up()
     from stages.pretrain.core.run import pretrain
 

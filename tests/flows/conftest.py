@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows import cli, compose
+from flows import cli, compose, worker
 from stages.common import atomic, stage
 from stages.common.stage import Job
 from stages.common.workspace import Workspace
+from tests.flows import toy
 from tests.flows.params_tree import GROUPS, put, write_tree
 from tests.toy import install_parts
 
@@ -94,3 +96,22 @@ class Said:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy.create(tmp_path_factory.mktemp("toy") / "project")
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(worker, "PRELOAD", ["stages.common.stage"])
+    return Path(shutil.copytree(template, tmp_path / "project", symlinks=True))
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield

@@ -21,6 +21,7 @@ def reproduce(root: Path, targets: list[str] | None = None) -> list[str]:
                 subprocess.run(["sh", "-c", node.cmd or "false"], cwd=root, env=toy.environment(), check=True)
             dag.commit(node)
             ran.append(node.name)
+    dag.flush()
     return ran
 
 
@@ -68,6 +69,7 @@ def test_an_input_that_changes_while_the_command_runs_makes_the_result_stale(pro
     subprocess.run(["sh", "-c", node.cmd or "false"], cwd=project, env=toy.environment(), check=True)
     (project / "source.txt").write_text("edited meanwhile\n")
     dag.commit(node)
+    dag.flush()
     assert dag.changed(node)
     assert "make@a" in reproduce(project)
     assert (project / "data/items/a/all.txt").read_text() == "edited meanwhile\n"

@@ -7,7 +7,9 @@ import pytest
 
 from flows import steps as module
 from flows.dag import Node
-from flows.steps import StageFailed, Steps, attempt, is_passing, log_path, plainly
+from flows.runner import Runner
+from flows.slots import Grant, Slots
+from flows.steps import StageFailed, Steps, attempt, is_passing, log_path
 from flows.worker import Finished
 from stages.common.workspace import Workspace
 
@@ -29,6 +31,9 @@ class FakeDag:
     def commit(self, node: Node) -> None:
         self.committed.append(node.name)
 
+    def flush(self, older_than: float = 0.0) -> None:
+        pass
+
     def environment(self, node: Node) -> dict[str, str]:
         return {}
 
@@ -45,7 +50,9 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, list[Finish
     def install(ends: dict[str, list[Finished]]) -> list[str]:
         ran: list[str] = []
 
-        def run(command: str, root: Path, log: Path, say: Callable[[str], None], environment: object) -> Finished:
+        def run(
+            command: str, root: Path, log: Path, say: Callable[[str], None], environment: object, **more: object
+        ) -> Finished:
             ran.append(command)
             say(f"saying {command}")
             mine = ends.get(command, [])
@@ -58,7 +65,11 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, list[Finish
 
 
 def _steps(dag: FakeDag, tmp_path: Path, **more: object) -> Steps:
-    return Steps(dag, Workspace(tmp_path), dag.nodes, **more)  # type: ignore[arg-type]
+    return Steps(dag, Workspace(tmp_path), dag.nodes, retry_delay_s=0.001, **more)  # type: ignore[arg-type]
+
+
+def serially(steps: Steps, *, keep_going: bool = True) -> None:
+    Runner(steps, Slots(1), {}, keep_going).run(lambda node, grant: attempt(steps, node, grant))
 
 
 def _ended(code: int, error: str = "") -> Finished:
@@ -68,7 +79,7 @@ def _ended(code: int, error: str = "") -> Finished:
 def test_each_node_is_cached_restored_or_run_and_only_what_ran_is_committed(tmp_path: Path, commands) -> None:  # type: ignore[no-untyped-def]
     ran, dag, heard = commands({}), FakeDag(stale="bcd", kept="c"), []  # type: ignore[var-annotated]
     steps = _steps(dag, tmp_path, say=lambda name, line: heard.append((name, line)))
-    plainly(steps)
+    serially(steps)
     assert {s.name: s.state for s in steps.done.values()} == {"a": "cached", "b": "ran", "c": "restored", "d": "ran"}
     assert ran == ["run b", "run d"]
     assert dag.committed == ["b", "d"]
@@ -77,7 +88,7 @@ def test_each_node_is_cached_restored_or_run_and_only_what_ran_is_committed(tmp_
 
 def test_force_runs_what_is_up_to_date_and_what_is_in_the_cache(tmp_path: Path, commands) -> None:  # type: ignore[no-untyped-def]
     ran = commands({})
-    plainly(_steps(FakeDag(stale="", kept="abcd"), tmp_path, force=True))
+    serially(_steps(FakeDag(stale="", kept="abcd"), tmp_path, force=True))
     assert ran == ["run a", "run b", "run c", "run d"]
 
 
@@ -85,7 +96,7 @@ def test_what_follows_a_failed_node_is_skipped_and_the_rest_goes_on(tmp_path: Pa
     commands({"run a": [_ended(2, "a column is missing\n  where: x.csv")]})
     dag = FakeDag()
     steps = _steps(dag, tmp_path)
-    plainly(steps)
+    serially(steps)
     assert {s.name: s.state for s in steps.done.values()} == {"a": "failed", "b": "skipped", "c": "skipped", "d": "ran"}
     assert "where: x.csv" in steps.done["a"].error
     assert dag.committed == ["d"]
@@ -104,22 +115,24 @@ def test_pending_holds_the_changed_nodes_and_all_that_follow_them(tmp_path: Path
         (_ended(1, "requests.exceptions.ConnectionError: refused"), 2),
         (_ended(2, "OSError: it says, but it is the user's mistake"), 1),
         (_ended(1, "ValueError: a defect of ours"), 1),
+        (_ended(75, "a worker process was killed"), 2),
+        (Finished(-9, 0.0, Path("log"), overtime=True), 2),
         (_ended(130), 1),
     ],
 )
 def test_only_what_can_pass_is_tried_again(tmp_path: Path, commands, first: Finished, tries: int) -> None:  # type: ignore[no-untyped-def]
     ran = commands({"run a": [first]})
     dag = FakeDag()
-    step = attempt(_steps(dag, tmp_path), dag.nodes[0])
+    step = attempt(_steps(dag, tmp_path), dag.nodes[0], Grant(limit_s=1.0))
     assert len(ran) == tries
     assert step.state == ("ran" if tries == 2 else "failed")
 
 
 def test_a_passing_error_that_stays_is_a_failure(tmp_path: Path, commands) -> None:  # type: ignore[no-untyped-def]
-    ran = commands({"run a": [_ended(-9), _ended(-9)]})
+    ran = commands({"run a": [_ended(-9)] * 3})
     dag = FakeDag()
-    step = attempt(_steps(dag, tmp_path), dag.nodes[0])
-    assert (step.state, len(ran)) == ("failed", 2)
+    step = attempt(_steps(dag, tmp_path), dag.nodes[0], Grant(limit_s=1.0))
+    assert (step.state, len(ran)) == ("failed", 3)
     assert "signal 9" in step.error
 
 

@@ -1,0 +1,88 @@
+"""The Prefect flow, against a real server."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.dag import Dag
+from flows.runner import Runner
+from flows.slots import Slots
+from flows.steps import Steps
+from stages.common.workspace import Workspace
+from tests.flows import toy
+from tests.flows import workspace as build
+
+
+def _steps(project: Path, name: str) -> Steps:
+    """Runs the whole graph in a flow run of that name."""
+    from flows import flow
+
+    dag = Dag(project)
+    steps = Steps(dag, Workspace(project), dag.stages())
+    flow.run_with(flow.Work(Runner(steps, Slots(2), {}, keep_going=True), dict, own_server=False), name)
+    return steps
+
+
+@pytest.mark.slow
+def test_prefect_shows_each_stage_by_name_with_its_state_log_and_retries(project: Path, prefect_server: None) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import LogFilter, LogFilterTaskRunId
+    from prefect.client.schemas.sorting import TaskRunSort
+
+    killed_once = "import os, pathlib, signal, sys\nif sys.argv[1].endswith('/a') and not pathlib.Path('tried').exists():\n"
+    killed_once += "    pathlib.Path('tried').touch(); os.kill(os.getppid(), signal.SIGKILL)\n"
+    (project / "make.py").write_text(killed_once + "print('hello from', __file__)\n" + toy.MAKE)
+    build.node(Workspace(project), "evaluate", "quick", None, project / "data/reports/quick", {}, {"result.json": _result()})
+    first = _steps(project, "first")
+    assert [s.state for s in first.done.values()] == ["ran"] * 4
+    second = _steps(project, "second")
+    assert [s.state for s in second.done.values()] == ["cached"] * 4
+
+    with get_client(sync_client=True) as client:
+        tasks = client.read_task_runs(sort=TaskRunSort.END_TIME_DESC, limit=50)
+        named = {(t.name, t.state_name): t for t in tasks}
+        assert {n for n, _ in named} == {"make@a", "make@b", "join", "count", "tracking"}
+        assert {s for _, s in named} == {"Ran", "Cached", "Completed"}
+        assert named["make@a", "Ran"].run_count == 2
+        deadline, text = time.monotonic() + 20, ""
+        while "hello from" not in text and time.monotonic() < deadline:
+            mine = LogFilter(task_run_id=LogFilterTaskRunId(any_=[named["join", "Ran"].id]))
+            logs = client.read_logs(mine, limit=200, offset=0)
+            text = " ".join(entry.message for entry in logs)
+            time.sleep(0.5)
+        assert "hello from" in text
+        found = client.request("POST", "/artifacts/filter", json={"artifacts": {"key": {"any_": ["scoreboard"]}}}).json()
+        assert '"verdict": "holds"' in found[0]["data"]
+
+
+@pytest.mark.slow
+def test_a_failed_stage_makes_the_flow_run_failed_and_is_not_tried_again(project: Path, prefect_server: None) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
+
+    (project / "make.py").write_text("import sys\nif 'joined' in sys.argv[1]: sys.exit('error: bad data')\n" + toy.MAKE)
+    steps = _steps(project, "broken")
+    assert {n: s.state for n, s in steps.done.items()} == {
+        "make@a": "ran",
+        "make@b": "ran",
+        "join": "failed",
+        "count": "skipped",
+    }
+    with get_client(sync_client=True) as client:
+        newest = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=20)
+        (run_,) = [r for r in newest if r.name == "broken"]
+        assert run_.state_name == "Failed"
+        (join,) = [
+            t
+            for t in client.read_task_runs(sort=TaskRunSort.END_TIME_DESC, limit=50)
+            if t.flow_run_id == run_.id and t.name == "join"
+        ]
+        assert (join.state_name, join.run_count) == ("Failed", 1)
+
+
+def _result() -> dict[str, object]:
+    claim = {"id": "order", "says": "a beats b", "verdict": "holds", "values": {}}
+    return {"system": "quick", "title": "Quick", "provenance": "real", "metrics": {}, "claims": [claim]}
