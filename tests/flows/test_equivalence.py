@@ -1,4 +1,4 @@
-"""The parallel runner leaves what a serial `dvc repro` leaves, byte for byte, for several shapes of graph and states of cache."""
+"""The parallel runner leaves what a serial `dvc repro` leaves, byte for byte: shapes of graph, states of the cache."""
 
 from __future__ import annotations
 
