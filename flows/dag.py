@@ -89,11 +89,13 @@ class Dag:
 
         stage, found = self._stages[node.name], []
         with self._dvc(node.name):
+            if not any(item.hash_info for item in (*stage.deps, *stage.outs)):
+                return ["it never ran"]
             if stage.changed_stage():
-                found.append("its command or its list of inputs and outputs changed" if stage.md5 else "it never ran")
+                found.append("its command or its list of inputs and outputs changed")
             for dep in stage.deps:
                 if isinstance(dep, ParamsDependency):
-                    found += _differences(dict(dep.hash_info.value or {}), dep.read_params(flatten=False))
+                    found += _differences(dict(dep.hash_info.value or {}), dep.read_params())
                 else:
                     found += [f"{path}: {state}" for path, state in dep.status().items()]
             for out in stage.outs:
@@ -105,6 +107,7 @@ class Dag:
         from dvc.stage.cache import RunCacheNotFoundError
 
         with self._dvc(node.name):
+            self._stages[node.name].save_deps()  # the run cache is asked for the inputs as they are, not as dvc.lock has them
             try:
                 self.repo.stage_cache.restore(self._stages[node.name], dry=True)
             except (RunCacheNotFoundError, FileNotFoundError):
@@ -239,8 +242,13 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             found += _differences(a, b, f"{name}.")
         elif a != b:
-            found.append(f"{name}: {'nothing' if key not in old else a} -> {'nothing' if key not in new else b}")
+            found.append(f"{name}: {_short(old, key)} -> {_short(new, key)}")
     return found
+
+
+def _short(values: Mapping[str, Any], key: str) -> str:
+    text = str(values[key]) if key in values else "nothing"
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _remedy(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from flows.dag import Dag, Node
 from stages.common.errors import UserError
 
 WIDTH = 34
+_SHOWN = 3  # reasons of a node
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,12 @@ def _restorable(dag: Dag, node: Node) -> bool:
 
 def text(found: list[Foreseen]) -> str:
     """One line a node, and the count."""
-    lines = [f"{one.name:<{WIDTH}} {one.state:<9} {'; '.join(one.why)}" for one in found if one.state != "cached"]
+    lines = [f"{one.name:<{WIDTH}} {one.state:<9} {_folded(one.why)}" for one in found if one.state != "cached"]
     counts = {state: sum(one.state == state for one in found) for state in ("run", "restore", "follows", "cached")}
     said = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
     return "\n".join([*lines, f"would: {said}" if lines else f"nothing to do: {said}"])
+
+
+def _folded(why: list[str]) -> str:
+    more = f"; and {len(why) - _SHOWN} more" if len(why) > _SHOWN else ""
+    return "; ".join(why[:_SHOWN]) + more

@@ -48,10 +48,12 @@ class Screen:
 
 
 def screen(say: Print | None, workspace: Workspace, memory: Callable[[str], float]) -> Screen:
+    """What shows a run: plain lines, to `say` or to standard output."""
     return Screen(say or (lambda line: print(line, flush=True)))
 
 
 def summary(outcome: Outcome, workspace: Workspace, interrupted: bool) -> Iterator[str]:
+    """The last lines of a run: what ran, what was cached, the slowest three, verdicts, and where to look."""
     counts = [f"{len(outcome.ran)} ran", f"{len(outcome.cached)} cached"]
     counts += [f"{len(some)} {what}" for what, some in (("failed", outcome.failed), ("skipped", outcome.skipped)) if some]
     yield f"{', '.join(counts)} in {outcome.seconds:.1f} s"

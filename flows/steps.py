@@ -6,7 +6,7 @@ import builtins
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -187,7 +187,3 @@ def log_path(workspace: Workspace, name: str) -> Path:
     """`pretrain@simclr` writes to .prelude/logs/pretrain/simclr.log."""
     stage, _, key = name.rpartition("@")
     return workspace.state / "logs" / (stage or key) / f"{key}.log"
-
-
-def names(nodes: Iterable[Node]) -> str:
-    return ", ".join(node.name for node in nodes)

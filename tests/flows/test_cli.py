@@ -83,20 +83,27 @@ def test_doctor_shows_every_check_and_what_to_do(root: Path, capsys: Capture, mo
 
 
 def test_run_plans_systems_and_hands_stages_on(root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[list[str] | None, bool]] = []
+    asked: list[tuple[object, ...]] = []
     outcome = pipeline.Outcome()
 
-    def run(targets: list[str] | None, force: bool) -> pipeline.Outcome:
-        asked.append((targets, force))
+    def run(targets: list[str] | None, force: bool, **more: object) -> pipeline.Outcome:
+        asked.append((targets, force, *more.values()))
         return outcome
 
     monkeypatch.setattr(pipeline, "run", run)
     assert Said(capsys, "run", "two").code == 0
     assert set(plan.load(root / "params.yaml").systems) == {"two"}
-    assert Said(capsys, "run", "--force", "pretrain@other", "report").code == 0
-    assert asked == [(None, False), (["pretrain@other", "report"], True)]
+    assert Said(capsys, "run", "--force", "--keep-going", "--workers", "3", "pretrain@other", "report").code == 0
+    assert Said(capsys, "run", "--wait", "--no-prefect").code == 0
+    assert asked == [
+        (None, False, False, None, False, True),
+        (["pretrain@other", "report"], True, True, 3, False, True),
+        (None, False, False, None, True, False),
+    ]
     outcome.failed.append("pretrain@other")
     assert Said(capsys, "run").code == 1
+    outcome.stopped = "interrupted"
+    assert Said(capsys, "run").code == 130
 
 
 def test_run_without_a_plan_composes_the_quickstart(root: Path, capsys: Capture) -> None:
