@@ -105,11 +105,16 @@ class Dag:
     def in_run_cache(self, node: Node) -> bool:
         """Whether the outputs of these very inputs can be brought back without running the command."""
         from dvc.stage.cache import RunCacheNotFoundError
+        from dvc_data.hashfile.hash_info import HashInfo
 
+        stage = self._stages[node.name]
         with self._dvc(node.name):
-            self._stages[node.name].save_deps()  # the run cache is asked for the inputs as they are, not as dvc.lock has them
+            if stage.changed_deps():  # a dry restore looks for the inputs of dvc.lock, unless these are forgotten
+                stage.save_deps()
+                for out in stage.outs:
+                    out.hash_info = HashInfo()
             try:
-                self.repo.stage_cache.restore(self._stages[node.name], dry=True)
+                self.repo.stage_cache.restore(stage, dry=True)
             except (RunCacheNotFoundError, FileNotFoundError):
                 return False
             return True
