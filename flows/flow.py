@@ -44,6 +44,7 @@ class Work:
     own_server: bool = True
     lost: list[str] = field(default_factory=list)
     grants: dict[str, Grant] = field(default_factory=dict)
+    states: dict[str, State[Any]] = field(default_factory=dict)  # of finished task runs, by node: what follows points to them
     stopped: list[worker.Stopped] = field(default_factory=list)
 
     @property
@@ -82,10 +83,11 @@ def pipeline() -> State[Any]:
 
     Failed if a node failed, after all that could be done was done.
     """
+    work = _work[-1]
     try:
-        return run_nodes(_work[-1])
-    except worker.Stopped as stopped:
-        return Cancelled(message=str(stopped))
+        return run_nodes(work)
+    except worker.Stopped:  # it names the node that was stopped
+        return Cancelled(message=work.steps.why_stopped)
 
 
 def run_nodes(work: Work) -> State[Any]:
@@ -147,12 +149,14 @@ def _taken(work: Work, node: Node, grant: Grant) -> None:
     """The node's task run; where Prefect fails, the node is taken without it."""
     steps = work.steps
     work.grants[node.name], started = grant, time.monotonic()
+    before = [work.states[up] for up in node.upstream if up in work.states]
     try:
-        state: Any = _task(steps, node, grant)(node.name, return_state=True)
+        state: Any = _task(steps, node, grant)(node.name, return_state=True, wait_for=before)
     except Exception as error:
         if not work.lost:
             work.lost.append(f"Prefect failed: {_first_line(error)}")
     else:
+        work.states[node.name] = state
         failure = None if state.is_completed() else state.result(raise_on_failure=False)
         if isinstance(failure, (StageFailed, UserError)):
             steps.fail(node, failure, time.monotonic() - started)

@@ -67,7 +67,7 @@ def run(
     started = time.monotonic()
     workspace = Workspace(root)
     plan = plans.load(root / "params.yaml")
-    title = name or _title(targets)
+    title = name or _title(targets or list(plan.systems))
     inside = _inside_a_flow()
     with alone(workspace, title, wait=wait), terminated_as_interrupted(), screen(say, workspace, worker.held_mb) as shown:
         server = Server(workspace)
@@ -163,6 +163,6 @@ def _inside_a_flow() -> bool:
     return context is not None and context.FlowRunContext.get() is not None
 
 
-def _title(targets: list[str] | None) -> str:
-    text = ", ".join(targets) if targets else "everything"
+def _title(names: list[str]) -> str:
+    text = ", ".join(names) or "everything"
     return text if len(text) <= 80 else f"{text[:77]}..."
