@@ -6,6 +6,7 @@ to date does not wait for it.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -105,14 +106,15 @@ def _runner(steps: Steps, plan: plans.Plan, workers: int | None, keep_going: boo
 
 def _work(runner: Runner, plan: plans.Plan, server: Server | None, title: str, outcome: Outcome, shown: Screen) -> None:
     """Takes the nodes under Prefect, or without it where its server cannot start; live figures go to MLflow meanwhile."""
-    worker.warm()
+    worker.warm(node.cmd or "" for node in runner.steps.nodes)
     from flows.tracking.live import Tail
 
     workspace, steps = runner.steps.workspace, runner.steps
-    with Tail(workspace, plan, run_name=title) as tail:
+    with Tail(workspace, plan, run_name=title) if plan.encoders else contextlib.nullcontext() as tail:
 
         def after() -> dict[str, str]:
-            tail.close()
+            if tail is not None:
+                tail.close()
             _fill(outcome, steps)
             return _track(workspace, plan, title, outcome)
 
@@ -137,7 +139,8 @@ def _work(runner: Runner, plan: plans.Plan, server: Server | None, title: str, o
 
 def _track(workspace: Workspace, plan: plans.Plan, title: str, outcome: Outcome) -> dict[str, str]:
     """Brings MLflow up to date with the records, also with what finished before a failure; returns where it is seen."""
-    if outcome.tracked or (not outcome.ran and up_to_date(workspace, plan.tracking)):
+    recorded = any(workspace.data.glob("records/*/*/record.json"))
+    if outcome.tracked or not recorded or (not outcome.ran and up_to_date(workspace, plan.tracking)):
         return {}
     from flows.tracking.sync import replay
 

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -59,11 +59,11 @@ class Finished:
     starved: bool = False
 
 
-def warm() -> None:
-    """Starts the server; it imports while the caller goes on."""
+def warm(commands: Iterable[str]) -> None:
+    """Starts the server; it imports what stages of ours need, if there are any, while the caller goes on."""
     from multiprocessing import forkserver
 
-    _context.set_forkserver_preload(PRELOAD)
+    _context.set_forkserver_preload([__name__, *(PRELOAD if any(map(stage_of, commands)) else ())])
     forkserver.ensure_running()
 
 
