@@ -31,10 +31,11 @@ def serve(root: Path, tracking: TrackingPlan, port: int = 5000, host: str = "127
         )
     with store.locked(workspace, tracking):  # a fresh database is initialised by one process, before the server's own
         try:
-            store.connect(workspace, tracking)
+            runs = f"#/experiments/{store.connect(workspace, tracking).experiment}/runs"
         except store.StoreDown as down:
             raise UserError(f"MLflow's database cannot be opened: {down}", where="tracking.uri") from None
-    print(f"MLflow at http://{host}:{port} (Ctrl+C stops it)", flush=True)
+    print(f"MLflow: http://{host}:{port}/{runs}  (Ctrl+C stops it)", flush=True)
+    print("its sidebar has a switch: choose 'Model training'", flush=True)  # kept in the browser, so no setting of ours
     with terminated_as_interrupted():
         # A session of its own: Ctrl+C is answered here, once, and not by each of its workers.
         server = subprocess.Popen(command(workspace, tracking, host, port), cwd=workspace.root, start_new_session=True)

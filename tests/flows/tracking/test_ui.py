@@ -50,8 +50,9 @@ def test_the_pages_answer_on_loopback_only_and_all_workers_stop_with_it(tmp_path
         assert {address for process in family for address in _listening(process)} == {"127.0.0.1"}
     finally:
         server.send_signal(number)
-        server.communicate(timeout=60)
+        said, _ = server.communicate(timeout=60)
     assert server.returncode == 0
+    assert said.decode().startswith(f"MLflow: http://127.0.0.1:{port}/#/experiments/1/runs  (")
     assert all(not p.is_running() for p in family)
 
 
