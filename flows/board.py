@@ -80,7 +80,7 @@ class Board:
             row = self._rows.setdefault(name, Row(name))
             row.state, row.tries = "running", row.tries + 1
             now = self.clock()
-            self._running[name] = _Running(now, time.time(), progress.Printed(self._seeds.get(name, 1), now))
+            self._running[name] = _Running(now, time.time(), progress.Printed(self._seeds.get(name, 1)))
 
     def heard(self, name: str, line: str) -> bool:
         """Whether the line is one of progress, which the row shows."""
@@ -120,9 +120,12 @@ class Board:
             return [replace(row) for row in self._rows.values()]
 
     def left_s(self) -> float | None:
-        """Seconds until the run is done, if each stage to come has a guess: as many side by side as so far; else None."""
+        """Seconds until the run is done, if each stage to come has a guess: as many side by side as so far; else None.
+
+        The report does not count: it keeps no record, and takes seconds.
+        """
         with self._lock:
-            left = [row.left_s for row in self._rows.values() if not row.done]
+            left = [row.left_s for row in self._rows.values() if not row.done and row.name != "report"]
             known = [seconds for seconds in left if seconds is not None]
             gone = max(self.clock() - self.began, 1e-9)
             busy = self._worked + sum(self.clock() - running.at for running in self._running.values())
@@ -133,7 +136,7 @@ class Board:
     def _progress(self, name: str, running: _Running) -> progress.Progress | None:
         stage, _, key = name.rpartition("@")
         now = progress.read(self.workspace, stage or key, key, self._seeds.get(name), running.since)
-        return now or running.printed.now()
+        return now or running.printed.after(self.clock() - running.at)
 
     def _update(self, row: Row, running: _Running, now: progress.Progress | None) -> None:
         row.seconds = self.clock() - running.at

@@ -123,7 +123,6 @@ class Printed:
     """Progress by the lines that a stage prints, such as `extract seed 0: 512/1797 items  96.1/s  13 s left`."""
 
     seeds: int = 1
-    began: float = field(default_factory=time.monotonic)
     unit: str = ""
     _by_title: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -136,12 +135,11 @@ class Printed:
         self._by_title[found["title"]] = (int(found["step"]), int(found["steps"]))
         return True
 
-    def now(self) -> Progress | None:
-        """None if there was no such line."""
+    def after(self, seconds: float) -> Progress | None:
+        """How far it is so long after its start; None if there was no such line."""
         if not self._by_title:
             return None
         count = max(self.seeds, len(self._by_title))
         step = sum(done for done, _ in self._by_title.values())
         steps = max(total for _, total in self._by_title.values()) * count
-        gone = time.monotonic() - self.began
-        return Progress(step, steps, gone / step * (steps - step) if step else None, {})
+        return Progress(step, steps, seconds / step * (steps - step) if step else None, {})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from flows import verdicts
 from flows.board import Board
@@ -47,15 +48,26 @@ class Screen:
 
 
 class Lines(Screen):
-    """Plain lines: a stage's name, what became of it, its own lines under its name; now and then how far it is."""
+    """Plain lines: a stage's name, what became of it, its own lines under its name; now and then how far it is.
 
-    def __init__(self, say: Print, board: Board, every: float = EVERY_S) -> None:
-        self._say, self.board, self.every = say, board, every
+    say: hears them; None: standard output, and no library draws bars between them.
+    """
+
+    def __init__(self, say: Print | None, board: Board, every: float = EVERY_S) -> None:
+        self._say, self.board, self.every = say or _print, board, every
+        self._quiet = (
+            contextlib.redirect_stderr(cast(TextIO, _NoTerminal(sys.stderr))) if say is None else contextlib.nullcontext()
+        )
         self._last: dict[str, float] = {}  # when a stage was started, or its progress last said
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="prelude-lines", daemon=True)
 
+    def __enter__(self) -> Lines:
+        self._quiet.__enter__()
+        return self
+
     def __exit__(self, *_: object) -> None:
+        self._quiet.__exit__(None, None, None)
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
@@ -100,7 +112,7 @@ def screen(say: Print | None, workspace: Workspace, memory: Callable[[str], floa
         from flows.table import LiveTable  # it imports rich, which plain lines do not need
 
         return LiveTable(board)
-    return Lines(say or _print, board)
+    return Lines(say, board)
 
 
 def on_terminal() -> bool:
@@ -146,6 +158,19 @@ def _shown(outcome: Outcome) -> str:
     """The slowest encoder of this run, as an example; any node in words where there is none."""
     trained = [s for s in outcome.steps if s.state == "ran" and s.name.startswith("pretrain@")]
     return max(trained, key=lambda s: s.seconds).name if trained else "NODE"
+
+
+class _NoTerminal:
+    """A stream that says it is no terminal."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def isatty(self) -> bool:
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def _print(line: str) -> None:

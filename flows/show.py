@@ -25,7 +25,7 @@ _NOT_SHOWN = {
 def record(root: Path, node: str) -> dict[str, Any]:
     """The record of a node named `key` or `stage@key`; a key of several stages is the first one's, `also` names the others.
 
-    Beside what the stage wrote: `state` (ran; changed: its plan is another now; left: it is in the plan no more; planned: it has
+    Beside what the stage wrote: `state` (ran; changed: its plan is another now; left: the plan has it no more; planned: it has
     not run), `reads`, `read_by`, `lineage`, `figures`, `mlflow`. A planned node has `stage`, `key`, `plan` and `reads` only.
     Raises UserError.
     """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -34,6 +37,7 @@ class LiveTable(Screen):
     def __init__(self, board: Board, console: Console | None = None, interval: float = INTERVAL_S) -> None:
         self.board, self.console, self.interval = board, console or Console(highlight=False), interval
         self._live: Live | None = None
+        self._redirected = contextlib.ExitStack()
         self._drawn: object = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="prelude-table", daemon=True)
@@ -48,14 +52,22 @@ class LiveTable(Screen):
             self.board.stop()
             self._live.update(final(self.board, self.console.width))
         finally:
+            self._redirected.close()
             live, self._live = self._live, None
             live.stop()  # draws it once more, and gives the cursor back
             self.console.show_cursor(True)
 
     def begin(self, names: Sequence[str]) -> None:
         self.board.begin(names)
-        self._live = Live(console=self.console, auto_refresh=False, vertical_overflow="crop")
+        self._live = Live(
+            console=self.console, auto_refresh=False, vertical_overflow="crop", redirect_stdout=False, redirect_stderr=False
+        )
         self._live.start()
+        out, err = (
+            self._redirected.enter_context(contextlib.closing(_Above(f, self._above))) for f in (sys.stdout, sys.stderr)
+        )
+        self._redirected.enter_context(contextlib.redirect_stdout(out))
+        self._redirected.enter_context(contextlib.redirect_stderr(err))
         self._draw()
         self._thread.start()
 
@@ -91,6 +103,35 @@ class LiveTable(Screen):
         if self._live is not None and shown != self._drawn:
             self._drawn = shown
             self._live.update(table(self.board, rows, size.width, size.height), refresh=True)
+
+
+class _Above(io.TextIOBase):
+    """Stands for standard output or error: whole lines go above the table. No terminal, so that nobody draws bars on it."""
+
+    def __init__(self, file: TextIO, above: Callable[[Text], None]) -> None:
+        self.rich_proxied_file = file  # where rich's console finds the terminal
+        self._print, self._held, self._writing = above, "", threading.Lock()
+
+    def write(self, text: str) -> int:
+        with self._writing:
+            *lines, self._held = (self._held + text).split("\n")
+        for line in lines:
+            self._print(Text.from_ansi(line))
+        return len(text)
+
+    def fileno(self) -> int:
+        return self.rich_proxied_file.fileno()
+
+    def isatty(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Lets go of what has no line end yet. Who still holds this goes on writing through it."""
+        if self._held.strip():
+            self.write("\n")
 
 
 def table(board: Board, rows: list[Row], width: int, height: int) -> RenderableType:
@@ -131,7 +172,7 @@ def folded(rows: list[Row], lines: int) -> tuple[str, list[Row], str]:
 
 def cells(row: Row, width: int) -> tuple[str, str, str, str, str, str]:
     """name, state, seconds, seconds left, memory, figure."""
-    left = "" if row.left_s is None else f"{'~' if row.guessed else ''}{clock(row.left_s)}"
+    left = "" if row.left_s is None else f"{'~' if row.guessed and row.left_s >= 0.5 else ''}{clock(row.left_s)}"
     tried = f"running {row.tries}" if row.tries > 1 and row.state == "running" else row.state
     took = clock(row.seconds, exact=row.state != "running") if row.seconds else ""
     if row.state == "running" and width >= _WIDE:
@@ -146,7 +187,7 @@ def footer(board: Board, rows: list[Row]) -> str:
     done, at_work = [r for r in rows if r.done], sum(r.state == "running" for r in rows)
     parts = [clock(board.clock() - board.began), f"{len(done)}/{len(rows)} done"]
     parts[1] += f" ({_counts(done)})" if done else ""
-    parts += [f"{at_work} running"] if at_work else []
+    parts += [f"{at_work} running"] if at_work else [] if done else ["getting ready"]
     left = board.left_s()
     if rows and len(done) == len(rows):
         parts.append("MLflow is being brought up to date")
@@ -157,6 +198,8 @@ def footer(board: Board, rows: list[Row]) -> str:
 
 def clock(seconds: float, exact: bool = False) -> str:
     """`8 s`, exactly `8.3 s`; `1:23`; `2:01:05`."""
+    if seconds < 0.5 and not exact:
+        return "<1 s"
     if seconds < 59.95 if exact else seconds < 59.5:
         return f"{seconds:.1f} s" if exact else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
