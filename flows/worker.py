@@ -98,13 +98,18 @@ def run(
         with log.open("w", encoding="utf-8") as file:
             reader = threading.Thread(target=_read, args=(output, file.write, say, lines), daemon=True)
             reader.start()
-            while process.exitcode is None:
-                process.join(timeout=_LOOK_S)
-                if stop is not None and stop.is_set():
-                    raise Stopped(title)
-                if limit_s is not None and not overtime and time.monotonic() - started > limit_s:
-                    overtime = True
-                    _stop(process)
+            try:
+                while process.exitcode is None:
+                    process.join(timeout=_LOOK_S)
+                    if stop is not None and stop.is_set():
+                        raise Stopped(title)
+                    if limit_s is not None and not overtime and time.monotonic() - started > limit_s:
+                        overtime = True
+                        _stop(process)
+            except BaseException:
+                _stop(process)
+                reader.join(timeout=5)  # what it says last is in the log, too
+                raise
             _kill(process.pid)  # what it left behind: nothing may write once its outputs are taken
             reader.join(timeout=5)
     except BaseException:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from flows import verdicts
 from flows.tracking import UI_PORT, models, view
-from flows.tracking.marker import mark
+from flows.tracking.marker import mark, remember
 from flows.tracking.recorded import Recorded, read_all
 from flows.tracking.store import Store, StoreDown, connect, first_line, locked
 from stages.common import atomic
@@ -66,6 +66,7 @@ def replay(workspace: Workspace, plan: Plan, *, run_name: str | None = None, own
         try:
             store = connect(workspace, plan.tracking)
             _Replay(store, workspace, plan, done).all(records, run_name, owner)
+            remember(workspace, plan.tracking, runs_page(store, plan.tracking), records, done.runs)
             if not done.problems:
                 mark(workspace, plan.tracking)
         except StoreDown as down:
@@ -84,6 +85,11 @@ def workspace_id(workspace: Workspace) -> str:
 def ui_address(tracking: TrackingPlan) -> str:
     """Where MLflow's pages are: the tracking server's, or where `prelude ui` shows a local database."""
     return tracking.uri.rstrip("/") if tracking.uri.startswith("http") else f"http://127.0.0.1:{UI_PORT}"
+
+
+def runs_page(store: Store, tracking: TrackingPlan) -> str:
+    """The address below which each run of the experiment has its page, under its id."""
+    return f"{ui_address(tracking)}/#/experiments/{store.experiment}/runs"
 
 
 def plan_digest(plan: Plan) -> str:
@@ -227,7 +233,7 @@ class _Replay:
             tags["mlflow.note.content"] = view.cut(note)
         self.client.log_batch(parent, tags=view.run_tags(tags))
         self.artifacts(parent, self.workspace.page)
-        page = f"{ui_address(self.plan.tracking)}/#/experiments/{self.store.experiment}/runs"
+        page = runs_page(self.store, self.plan.tracking)
         self.done.pages = {"mlflow": f"{page}/{parent}"}
         for r in records:
             if r.stage == "pretrain":

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from flows.tracking import store, view
-from flows.tracking.marker import up_to_date
+from flows.tracking.marker import runs_of, up_to_date
+from flows.tracking.recorded import read_all
 from flows.tracking.sync import replay, synchronise
 from stages.common.plan import Plan
 from stages.common.workspace import Workspace
@@ -286,3 +287,23 @@ def _dump(workspace: Workspace) -> list[str]:
     time.sleep(0.01)
     with sqlite3.connect(workspace.root / "mlflow.db") as database:
         return list(database.iterdump())
+
+
+def test_which_runs_show_a_record_is_known_without_mlflow(made: tuple[Workspace, Plan]) -> None:
+    workspace, plan = made
+    named = {name: run.info.run_id for name, run in tracking_db.by_name(workspace, plan).items()}
+    experiment = tracking_db.client(workspace, plan).get_experiment_by_name(plan.tracking.experiment).experiment_id
+    found = {r.node: runs_of(workspace, plan.tracking, r) for r in read_all(workspace)[0]}
+    page = f"http://127.0.0.1:5000/#/experiments/{experiment}/runs"
+    assert found["pretrain/e0"] == ({s: named[f"pretrain/e0 seed {s}"] for s in "01"}, page, False)
+    assert found["extract/e0"] == ({"": named["extract/e0"]}, page, False)
+    assert {run for runs, _, _ in found.values() for run in runs.values()} == set(named.values())
+
+
+def test_a_run_that_changed_nothing_fills_in_which_runs_show_what(made: tuple[Workspace, Plan]) -> None:
+    workspace, plan = made
+    (workspace.state / "runs.json").unlink()
+    assert not up_to_date(workspace, plan.tracking)
+    assert synchronise(workspace, plan) == [] and up_to_date(workspace, plan.tracking)
+    elsewhere = build.make_plan(uri="sqlite:///other.db")
+    assert runs_of(workspace, elsewhere.tracking, read_all(workspace)[0][0]) == ({}, "", False)
