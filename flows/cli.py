@@ -71,7 +71,12 @@ def parser() -> argparse.ArgumentParser:
     )
 
     one = command("run", _run, "run the plan (or some systems), track it in MLflow, print the scoreboard")
-    one.add_argument("targets", nargs="*", metavar="TARGET", help="systems to plan first, or nodes such as fit@probe_simclr")
+    one.add_argument(
+        "targets",
+        nargs="*",
+        metavar="TARGET",
+        help="systems to plan first; or nodes, stages, outputs: fit@probe, fit, data/tasks",
+    )
     one.add_argument("--force", action="store_true", help="run stages even where nothing changed")
     one.add_argument("--dry", action="store_true", help="show what would run, and why; run nothing")
     one.add_argument("--keep-going", action="store_true", help="after a failure finish every branch that does not depend on it")
@@ -119,8 +124,9 @@ def _plan(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace) -> int:
     from flows import compose, pipeline
     from flows.scoreboard import print_scoreboard
+    from stages.common.plan import SECTIONS
 
-    systems = [t for t in args.targets if "@" not in t and t != "report"]
+    systems = [t for t in args.targets if not {"@", "/"} & set(t) and t not in (*SECTIONS, "report")]
     if systems:
         compose.write(Path(), systems)
     elif not Path("params.yaml").exists():

@@ -71,7 +71,7 @@ def labels(stage: str, slice: str, before: str = "") -> str:
         return ""
     if stage not in ("fit", "evaluate"):
         return f"{before}{slice}"
-    return f"{before}{slice} labels"
+    return f"{before}{slice} labels{' a class' if slice.isdigit() else ''}"
 
 
 def number(value: float | None) -> str:

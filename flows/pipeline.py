@@ -93,7 +93,7 @@ def run(
             outcome.seconds = time.monotonic() - started
         finally:
             server.stop()
-    for line in summary(outcome, workspace, bool(outcome.stopped)):
+    for line in summary(outcome, workspace):
         shown.say(line)
     return outcome
 

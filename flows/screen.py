@@ -127,7 +127,7 @@ def result(step: Step) -> str:
     return line + "".join(f"\n    {part}" for part in step.error.splitlines())
 
 
-def summary(outcome: Outcome, workspace: Workspace, interrupted: bool) -> Iterator[str]:
+def summary(outcome: Outcome, workspace: Workspace) -> Iterator[str]:
     """The last lines of a run: what ran, what was cached, the slowest three, failures, verdicts, and where to look."""
     restored = sum(step.state == "restored" for step in outcome.steps)
     counts = [f"{len(outcome.ran)} ran", f"{len(outcome.cached)} cached"]
@@ -150,8 +150,8 @@ def summary(outcome: Outcome, workspace: Workspace, interrupted: bool) -> Iterat
         yield f"report: {page}   MLflow: prelude ui   a node: prelude show {_shown(outcome)}"
     if outcome.failed:
         yield f"logs: {workspace.state / 'logs'}"
-    if interrupted:
-        yield "interrupted; run it again to go on"
+    if outcome.stopped:
+        yield f"{outcome.stopped}; run it again to go on"
 
 
 def _shown(outcome: Outcome) -> str:

@@ -116,7 +116,7 @@ def _some(words: list[str]) -> str:
 
 
 def _figures(record: dict[str, Any]) -> list[str]:
-    """`accuracy  5 labels  0.9099 ± 0.0143  (0.9220 0.8942 0.9136)  n=359`: over seeds, and each seed's value."""
+    """`accuracy  5 labels a class  0.9099 ± 0.0143  (0.9220 0.8942 0.9136)  n=359`: over seeds, and each seed's value."""
     rows = []
     shares = record["stage"] == "fit" and any(f["slice"] != "all" for f in record["figures"])
     for f in record["figures"]:

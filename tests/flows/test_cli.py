@@ -94,11 +94,11 @@ def test_run_plans_systems_and_hands_stages_on(root: Path, capsys: Capture, monk
     assert Said(capsys, "run", "two").code == 0
     assert set(plan.load(root / "params.yaml").systems) == {"two"}
     assert Said(capsys, "run", "--force", "--keep-going", "--workers", "3", "pretrain@other", "report").code == 0
-    assert Said(capsys, "run", "--wait", "--no-prefect").code == 0
+    assert Said(capsys, "run", "--wait", "--no-prefect", "fit", "data/tasks").code == 0
     assert asked == [
         (None, False, False, None, False, True),
         (["pretrain@other", "report"], True, True, 3, False, True),
-        (None, False, False, None, True, False),
+        (["fit", "data/tasks"], False, False, None, True, False),
     ]
     outcome.failed.append("pretrain@other")
     assert Said(capsys, "run").code == 1

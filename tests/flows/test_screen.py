@@ -318,12 +318,20 @@ def test_the_summary_repeats_failures_with_cause_and_log(tmp_path: Path) -> None
         Step("fit@a", "failed", 2.0, "fit@a: a column is missing\n  where: x.csv\n  log: .prelude/logs/fit/a.log"),
     ]
     outcome = Outcome(
-        ["pretrain@a", "pretrain@b"], ["ingest@a", "extract@a"], ["fit@a"], ["evaluate@s"], 30.0, steps, ["a note"]
+        ["pretrain@a", "pretrain@b"],
+        ["ingest@a", "extract@a"],
+        ["fit@a"],
+        ["evaluate@s"],
+        30.0,
+        steps,
+        ["a note"],
+        "cancelled in Prefect",
     )
+    outcome.stopped = "cancelled in Prefect"
     workspace = Workspace(tmp_path)
     workspace.page.mkdir(parents=True)
     (workspace.page / "index.html").write_text("")
-    lines = list(screen.summary(outcome, workspace, interrupted=True))
+    lines = list(screen.summary(outcome, workspace))
     assert lines == [
         "2 ran, 2 cached (1 restored), 1 failed, 1 skipped in 30.0 s",
         "slowest: pretrain@b 12.0 s, pretrain@a 9.0 s",
@@ -331,5 +339,5 @@ def test_the_summary_repeats_failures_with_cause_and_log(tmp_path: Path) -> None
         "note: a note",
         f"report: {workspace.page / 'index.html'}   MLflow: prelude ui   a node: prelude show pretrain@b",
         f"logs: {workspace.state / 'logs'}",
-        "interrupted; run it again to go on",
+        "cancelled in Prefect; run it again to go on",
     ]

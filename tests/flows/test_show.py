@@ -36,7 +36,7 @@ def test_show_names_what_a_node_read_and_who_read_it(ran: Path, capsys: Capture)
     assert (record["stage"], record["key"], record["state"]) == ("extract", "trained", "ran")
     shown = Said(capsys, "show", "probe").out
     assert shown.startswith("fit@probe  (cpu, ") and "data/features/trained" in shown and "evaluate@one" in shown
-    assert re.search(r"accuracy +5 labels 0\.9000  n=40\n", shown) and "warning  a warning" in shown
+    assert re.search(r"accuracy +5 labels a class 0\.9000  n=40\n", shown) and "warning  a warning" in shown
     assert "state" not in shown
 
 
@@ -44,9 +44,9 @@ def test_figures_are_summed_up_over_seeds_by_name_and_label_share(ran: Path, cap
     rows = [metric("accuracy", v, s, share, 40) for share in ("5", "all") for s, v in enumerate((0.8, 0.9, 0.7))]
     change(ran, "fit@probe", metrics=[*rows, metric("loss", 0.5, None)])
     shown = Said(capsys, "show", "probe").out
-    assert re.search(r"\n  accuracy +5 labels   0\.8000 ± 0\.1000  \(0\.8000 0\.9000 0\.7000\)  n=40\n", shown)
-    assert re.search(r"\n  accuracy +all labels 0\.8000 ± 0\.1000 ", shown)
-    assert re.search(r"\n  loss +all labels 0\.5000\n", shown)
+    assert re.search(r"\n  accuracy +5 labels a class +0\.8000 ± 0\.1000  \(0\.8000 0\.9000 0\.7000\)  n=40\n", shown)
+    assert re.search(r"\n  accuracy +all labels +0\.8000 ± 0\.1000 ", shown)
+    assert re.search(r"\n  loss +all labels +0\.5000\n", shown)
     figure = Said(capsys, "show", "probe", "--json").json["figures"][0]
     assert figure["seeds"] == {"0": 0.8, "1": 0.9, "2": 0.7} and figure["mean"] == pytest.approx(0.8)
 
