@@ -1,5 +1,6 @@
-"""Seeds and variants of one base as a group in MLflow: tags to group by, and the swept values as parameters of their runs.
+"""Seeds and variants of one base as a group in MLflow: tags to group by, and what their runs are compared by.
 
+The swept values are parameters, and a task's run has its encoder's figures beside its own: MLflow compares what is in one run.
 All of it is a function of the records and of what sweeps have chosen. A base may have been shown before it was swept, so what
 its run lacks is added to it; nothing is added twice, and a value once written is never another one.
 """
@@ -16,7 +17,7 @@ from stages.common.plan import SECTIONS
 from stages.common.variant import Key
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
 
     from flows.tracking.store import Store
 
@@ -56,12 +57,23 @@ class Groups:
             flat[view.key(name)] = view.cut(view.text(value))
         return flat
 
+    def metrics(self, recorded: Recorded, seed: int | None) -> list[Metric]:
+        """`encoder/rankme` beside a swept task's own figures: the final ones of its encoder, of the same seed."""
+        from mlflow.entities import Metric
+
+        if recorded.stage != "fit" or seed is None or not self._varied.get((recorded.stage, view.group(recorded))):
+            return []
+        encoder = next((r for r in self._lineage(recorded) if r.stage == "pretrain"), None)
+        finals = encoder.data["metrics"] if encoder else []
+        mine = {m["name"]: m["value"] for m in finals if (m["seed"], m["slice"]) == (seed, "all") and m["value"] is not None}
+        return [Metric(view.key(f"encoder/{name}"), value, recorded.ended(), 0) for name, value in mine.items()]
+
     def tags(self, recorded: Recorded) -> dict[str, str]:
         """What chose this record, if a sweep did."""
         chosen = self.selected.get(recorded.identity)
         return {SELECTED: chosen} if chosen else {}
 
-    def complete(self, store: Store, recorded: Recorded, run: Run) -> None:
+    def complete(self, store: Store, recorded: Recorded, seed: int | None, run: Run) -> None:
         """Adds to a run that is shown already what it lacks: it was swept, or chosen, after it had been shown."""
         from mlflow.entities import Param
 
@@ -70,8 +82,10 @@ class Groups:
         params = {k: v for k, v in self.params(recorded).items() if k not in run.data.params}
         wanted = {**view.group_tags(recorded), **self.tags(recorded)}
         tags = {k: v for k, v in wanted.items() if run.data.tags.get(k) != v}
-        if params or tags:
-            store.client.log_batch(run.info.run_id, params=[Param(k, v) for k, v in params.items()], tags=view.run_tags(tags))
+        metrics = [m for m in self.metrics(recorded, seed) if m.key not in run.data.metrics]
+        if params or tags or metrics:
+            rows = [Param(k, v) for k, v in params.items()]
+            store.client.log_batch(run.info.run_id, metrics=metrics, params=rows, tags=view.run_tags(tags))
 
     def discard(self, store: Store, workspace: str) -> None:
         """Takes the mark of a choice from runs that no sweep of this workspace chooses any longer."""
@@ -83,11 +97,11 @@ class Groups:
                 store.client.delete_tag(run.info.run_id, SELECTED)
 
     def _lineage(self, recorded: Recorded) -> list[Recorded]:
-        """The record and those that it was made from."""
+        """The record and those that it was made from, nearest first."""
         found = {recorded.identity: recorded}
         ahead = [recorded]
         while ahead:
-            for given in ahead.pop().inputs:
+            for given in ahead.pop(0).inputs:
                 made = self._by_path.get(given["path"])
                 if made is not None and made.identity not in found:
                     found[made.identity] = made

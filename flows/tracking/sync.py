@@ -146,8 +146,8 @@ class _Replay:
             self.by_path.update(dict.fromkeys(recorded.outputs, recorded))
             whole, partial = self.find(recorded)
             self.done.runs.update({(recorded.identity, seed): run.info.run_id for seed, run in whole.items()})
-            for run in whole.values():
-                self.groups.complete(self.store, recorded, run)
+            for seed, run in whole.items():
+                self.groups.complete(self.store, recorded, seed, run)
             for seed in recorded.seeds:
                 if seed not in whole:
                     fresh = True
@@ -192,7 +192,7 @@ class _Replay:
         else:
             run = partial
         run_id = run.info.run_id
-        rows = view.metrics(recorded, seed)
+        rows = view.metrics(recorded, seed) + self.groups.metrics(recorded, seed)
         if partial is not None:  # its live values carry the clock of the event: a step that is there is not logged again
             there = {(k, m.step) for k in run.data.metrics for m in self.client.get_metric_history(run_id, k)}
             rows = [m for m in rows if (m.key, m.step) not in there]
