@@ -25,7 +25,7 @@ def render(found: Found) -> str:
         loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     filters: list[Callable[..., Any]] = [show.number, show.signed, show.spread, show.better, show.duration, show.memory]
-    filters += [show.share, show.labels, show.rank, show.ellipsis, show.tail]
+    filters += [show.share, show.labels, show.rank, show.ellipsis, show.middle]
     environment.filters.update({f.__name__: f for f in filters})
 
     def asset(name: str) -> Markup:  # ours, so not escaped
@@ -75,9 +75,10 @@ def _under_bases(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     there = {row["id"] for row in rows}
     of: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        row["base"] = row["base"] if row["base"] in there else None
-        of.setdefault(row["base"] or "", []).append(row)
-    return [each for row in of.get("", []) for each in (row | {"folded": len(of.get(row["id"], []))}, *of.get(row["id"], []))]
+        row["base"] = row["base"] if row["base"] in there else ""
+        of.setdefault(row["base"], []).append(row)
+    groups = ([row, *of.get(row["id"], [])] for row in of.get("", []))
+    return [row | {"folded": 0 if row["base"] else len(group) - 1} for group in groups for row in group]
 
 
 def _folded(rows: list[dict[str, Any]], variants: dict[str, str]) -> list[dict[str, Any]]:

@@ -78,9 +78,10 @@ def rank(label_share: str) -> float:
     return 1e6 + float(label_share.removesuffix("%")) if label_share.endswith("%") else 2e6
 
 
-def tail(text: str, length: int) -> str:
-    """Text cut to a length from its front: what tells a variant from others stands at its end."""
-    return text if len(text) <= length else "…" + text[1 - length :]
+def middle(text: str, length: int) -> str:
+    """Text cut to a length in its middle: a variant begins as its base and ends with what tells it from others."""
+    head = length // 3
+    return text if len(text) <= length else f"{text[:head]}…{text[head + 1 - length :]}"
 
 
 def ellipsis(text: str, length: int) -> str:
