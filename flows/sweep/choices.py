@@ -23,6 +23,7 @@ def default_name(keys: list[str]) -> str:
 
 
 def path(workspace: Workspace, name: str) -> Path:
+    """The file of a sweep's choice."""
     return workspace.state / FOLDER / f"{name}.json"
 
 

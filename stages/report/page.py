@@ -99,7 +99,7 @@ def _drawn(sweep: sweeps.Sweep) -> dict[str, Any]:
         "points": [row.values for row in sweep.rows],
         "columns": [
             {
-                "name": f"{c.metric}, {'no label' if c.free else show.labels(c.slice)}",
+                "name": f"{c.metric}, {'no label' if c.free else show.labels(c.slice)} · {c.task}",
                 "figures": [row.figures[i] for row in sweep.rows],
             }
             for i, c in enumerate(sweep.columns)

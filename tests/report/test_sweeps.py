@@ -123,7 +123,7 @@ def test_keys_varied_together_are_one_sweep_and_others_another() -> None:
 def test_a_variant_whose_base_is_not_there_stands_for_itself() -> None:
     alone = [task("t__lr_1", "a__lr_1", variant_of="t", varied=[LR])]
     html = page.render(Found({"s": result(t__lr_1=2.0)}, {"s": {}}, alone))
-    assert "data-of=" not in html and "t__lr_1" in html
+    assert "data-of=" not in html and '<tr id="node-fit/t__lr_1"' in html and html.count("<td>t__lr_1") == 2
 
 
 def test_the_ends_of_a_long_name_are_what_tells_variants_apart() -> None:

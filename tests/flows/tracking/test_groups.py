@@ -149,8 +149,10 @@ def test_an_emptied_database_is_filled_with_all_of_it_and_a_deleted_run_stays_de
     assert replay(workspace, plan).problems == []
     assert content(*swept) == before
     client, gone = tracking_db.client(*swept), tracking_db.by_name(*swept)["fit/probe_e0 seed 0"].info.run_id
-    client.delete_run(gone)
     choose(workspace, f"e0{TAIL}")
+    replay(workspace, plan)
+    client.delete_run(gone)
+    choose(workspace, "probe_e0")  # a mark for the deleted run, which takes none
     done = replay(workspace, plan)
     assert (done.problems, done.logged) == ([], []) and client.get_run(gone).info.lifecycle_stage == "deleted"
 
