@@ -1,4 +1,4 @@
-"""The command line: prelude plan | run | systems | show | verify | ui | doctor. Each command imports only what it uses."""
+"""The command line: prelude plan | run | sweep | systems | show | verify | ui | doctor. Each imports only what it uses."""
 
 from __future__ import annotations
 
@@ -84,6 +84,20 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--wait", action="store_true", help="wait while another run is at work in this workspace")
     one.add_argument("--no-prefect", dest="prefect", action="store_false", help="go without Prefect")
 
+    one = command("sweep", _sweep, "run a plan with variants of its nodes, compare them, choose one without labels")
+    one.add_argument("words", nargs="+", metavar="KEY=V1,V2", help="what to vary; beside it systems to plan, and targets")
+    one.add_argument("--system", action="append", default=[], metavar="SYSTEM", help="to plan; default: quickstart")
+    one.add_argument("-s", "--set", action="append", default=[], metavar="KEY=VALUE", help="a Hydra override of the base plan")
+    one.add_argument("--random", type=int, metavar="N", help="draw N points instead of the whole grid")
+    one.add_argument("--seed", type=int, default=0, metavar="S", help="of --random; default: 0")
+    one.add_argument("--select", metavar="MEASURE", help="choose by it: rankme (default), alpha_req, lidar, or a metric")
+    one.add_argument("--name", help="of the sweep; default: from the keys")
+    one.add_argument("--dry", action="store_true", help="show the variants; write and run nothing")
+    one.add_argument("--keep-going", action="store_true", help="after a failure finish every branch that does not depend on it")
+    one.add_argument("--workers", type=int, metavar="N", help="cores to use; default: all")
+    one.add_argument("--wait", action="store_true", help="wait while another run is at work in this workspace")
+    one.add_argument("--no-prefect", dest="prefect", action="store_false", help="go without Prefect")
+
     one = command("systems", _systems, "list systems, their claims and verdicts")
     one.add_argument("--json", action="store_true")
     one.add_argument("--commit", metavar="SYSTEM", help="copy this workspace's result to docs/systems/<id>.json")
@@ -144,6 +158,14 @@ def _run(args: argparse.Namespace) -> int:
         return 130
     print_scoreboard(Path())
     return 1 if outcome.failed else 0
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    from flows.sweep.command import Request, sweep
+
+    given = {"systems": args.system, "overrides": args.set, "draws": args.random}
+    same = ("words", "seed", "select", "name", "dry", "keep_going", "workers", "wait", "prefect")
+    return sweep(Path(), Request(**given, **{name: getattr(args, name) for name in same}))
 
 
 def _systems(args: argparse.Namespace) -> None:

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows import verdicts
+from flows.sweep import choices
 from flows.tracking import UI_PORT, models, view
+from flows.tracking.groups import Groups
 from flows.tracking.marker import mark, remember
 from flows.tracking.recorded import Recorded, read_all
 from flows.tracking.store import Store, StoreDown, connect, first_line, locked
@@ -140,14 +142,18 @@ class _Replay:
         self.workspace, self.plan, self.done = workspace, plan, done
         self.here = workspace_id(workspace)
         self.by_path: dict[str, Recorded] = {}
+        self.groups = Groups([])
 
     def all(self, records: Iterable[Recorded], run_name: str | None, owner: bool) -> None:
         parents = Parents(self.store, self.workspace, self.plan, run_name)
         records, fresh, begun = list(records), False, parents.open() is not None
+        self.groups = Groups(records, choices.selected(self.workspace))
         for recorded in records:
             self.by_path.update(dict.fromkeys(recorded.outputs, recorded))
             whole, partial = self.find(recorded)
             self.done.runs.update({(recorded.identity, seed): run.info.run_id for seed, run in whole.items()})
+            for seed, run in whole.items():
+                self.groups.complete(self.store, recorded, seed, run)
             for seed in recorded.seeds:
                 if seed not in whole:
                     fresh = True
@@ -155,6 +161,7 @@ class _Replay:
                     self.write(recorded, seed, partial.get(seed), parents, earliest)
         if (fresh or begun) and (owner or not begun):  # one that a pipeline has open is left to it
             self.close(parents.get(), records)
+        self.groups.discard(self.store, self.here)
         if owner:
             self.bury()
         for corpus, winner in models.best(records, verdicts.higher_is_better(self.workspace)).items():
@@ -191,14 +198,15 @@ class _Replay:
         else:
             run = partial
         run_id = run.info.run_id
-        rows = view.metrics(recorded, seed)
+        rows = view.metrics(recorded, seed) + self.groups.metrics(recorded, seed)
         if partial is not None:  # its live values carry the clock of the event: a step that is there is not logged again
             there = {(k, m.step) for k in run.data.metrics for m in self.client.get_metric_history(run_id, k)}
             rows = [m for m in rows if (m.key, m.step) not in there]
         upstream = {
             i["path"]: self.runs_of(self.by_path[i["path"]], seed) for i in recorded.inputs if i["path"] in self.by_path
         }
-        tags, params = view.run_tags(view.tags(recorded, seed, upstream)), view.params(recorded, seed)
+        tags = view.run_tags(view.tags(recorded, seed, upstream) | self.groups.tags(recorded))
+        params = view.params(recorded, seed, self.groups.params(recorded))
         self.client.log_batch(run_id, metrics=rows[: view.MOST_METRICS], params=params[: view.MOST_PARAMS], tags=tags)
         for some in view.batches(rows[view.MOST_METRICS :], view.MOST_METRICS):
             self.client.log_batch(run_id, metrics=some)
@@ -238,7 +246,8 @@ class _Replay:
         for r in records:
             if r.stage == "pretrain":
                 self.done.pages[f"mlflow {r.key}"] = f"{page}/{self.done.runs[r.identity, r.seeds[0]]}"
-        self.client.set_terminated(parent, "FINISHED", end_time=max((r.ended() for r in records), default=None))
+        began = self.client.get_run(parent).info.start_time  # after all records, where nothing new came of it
+        self.client.set_terminated(parent, "FINISHED", end_time=max([began, *(r.ended() for r in records)]))
 
     def artifacts(self, run_id: str, folder: Path) -> None:
         for path in sorted(folder.glob("*")) if folder.is_dir() else ():

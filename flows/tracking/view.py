@@ -19,13 +19,15 @@ LONGEST = 6000  # characters of a parameter or tag
 _DATASET_DIGEST = 32  # MLflow holds 36 characters of it; the whole digest is in the dataset's profile
 IDENTITY, RECORD, SEED, NODE = "prelude.digest", "prelude.record", "prelude.seed", "prelude.node"
 PLAN, WORKSPACE, KIND, LIVE = "prelude.plan", "prelude.workspace", "prelude.kind", "prelude.live"
+GROUP = "prelude.group"
+_OF_VARIANTS = ("variant_of", "varied")  # shown as tags and as `sweep.` parameters
 
 
-def params(recorded: Recorded, seed: int | None) -> list[Param]:
-    """The node's plan, flattened with dots: `optim.lr`, `objective.name`; and the seed."""
+def params(recorded: Recorded, seed: int | None, swept: Mapping[str, str] | None = None) -> list[Param]:
+    """The node's plan, flattened with dots: `optim.lr`, `objective.name`; and the seed. swept: more, by their names."""
     from mlflow.entities import Param
 
-    flat = dict(flatten(recorded.data["plan"]))
+    flat = {k: v for k, v in flatten(recorded.data["plan"]) if k not in _OF_VARIANTS} | dict(swept or {})
     if seed is not None:
         flat = {k: v for k, v in flat.items() if k != "seeds"} | {"seed": str(seed)}
     return [Param(key(k), cut(v)) for k, v in flat.items()]
@@ -83,11 +85,23 @@ def tags(recorded: Recorded, seed: int | None, upstream: Mapping[str, Sequence[s
         "prelude.outputs": json.dumps(data["outputs"]),
         "mlflow.source.name": f"python -m stages.{recorded.stage} {recorded.key}",
         "mlflow.source.type": "JOB",
+        **group_tags(recorded),
     }
     if data["warnings"]:
         found["prelude.warnings"] = json.dumps(data["warnings"], ensure_ascii=False)
         found["mlflow.note.content"] = "**Warnings**\n\n" + "\n".join(f"- {w}" for w in data["warnings"])
     return {k: cut(v) for k, v in found.items()}
+
+
+def group(recorded: Recorded) -> str:
+    """The base that a node is a variant of, else the node itself."""
+    return str(recorded.data["plan"].get("variant_of") or recorded.key)
+
+
+def group_tags(recorded: Recorded) -> dict[str, str]:
+    """What seeds and variants of one base have in common; `prelude.variant_of` is only a variant's."""
+    base = recorded.data["plan"].get("variant_of")
+    return {GROUP: f"{recorded.stage}/{group(recorded)}"} | ({"prelude.variant_of": str(base)} if base else {})
 
 
 def birth_tags(node: str, digest: str, seed: int | None, workspace: str, parent: str) -> dict[str, str]:
@@ -139,7 +153,12 @@ def flatten(value: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
         for key, item in value.items():
             yield from flatten(item, f"{prefix}.{key}" if prefix else str(key))
     elif prefix:
-        yield prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        yield prefix, text(value)
+
+
+def text(value: Any) -> str:
+    """A value as a parameter: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def cut(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from stages.common.errors import UserError, unknown
 from stages.common.schema import Part, build
+from stages.common.variant import Variant
 
 SECTIONS = {"ingest": "corpora", "pretrain": "encoders", "extract": "features", "fit": "tasks", "evaluate": "systems"}
 
@@ -47,7 +48,7 @@ class DuplicatesPlan:
 
 
 @dataclass(frozen=True)
-class CorpusPlan:
+class CorpusPlan(Variant):
     """corpora.<name>: where it comes from, how it is read, what its columns mean, how it is split."""
 
     title: str
@@ -90,7 +91,7 @@ class MonitorPlan:
 
 
 @dataclass(frozen=True)
-class EncoderPlan:
+class EncoderPlan(Variant):
     """encoders.<name>: one encoder per seed, pretrained on a corpus (objective `none`: left at random)."""
 
     corpus: str
@@ -115,7 +116,7 @@ class EncoderPlan:
 
 
 @dataclass(frozen=True)
-class FeaturesPlan:
+class FeaturesPlan(Variant):
     """features.<name>: an encoder's outputs on a corpus, as Parquet rows."""
 
     encoder: str
@@ -133,7 +134,7 @@ class FeaturesPlan:
 
 
 @dataclass(frozen=True)
-class TaskPlan:
+class TaskPlan(Variant):
     """tasks.<name>: a head fitted on features and judged on the test split.
 
     labels: the label shares to fit at: "all", "10%" (of the train split, stratified) or "5" (labels per class).

@@ -20,6 +20,8 @@ def validate(plan: Plan) -> None:
         for key in getattr(plan, section):
             if not _SLUG.fullmatch(key):
                 raise UserError(f"{key!r} is not a slug", where=section, do="use letters, digits and _ only")
+        if section != "systems":
+            _variants(section, getattr(plan, section))
     for name, corpus in plan.corpora.items():
         _parts(f"corpora.{name}", corpus, ("source", "reader"))
         _split(corpus.split, f"corpora.{name}.split")
@@ -52,6 +54,22 @@ def validate(plan: Plan) -> None:
     for name, system in plan.systems.items():
         for claim_name, claim in system.claims.items():
             _claim(f"systems.{name}.claims.{claim_name}", claim, plan.tasks_of(name))
+
+
+def _variants(section: str, nodes: Mapping[str, Any]) -> None:
+    """A variant names a base of its section, and what was varied in its lineage; a base is no variant itself."""
+    for name, node in nodes.items():
+        where = f"{section}.{name}"
+        if (node.variant_of is None) != (not node.varied):
+            raise UserError("`variant_of` and `varied` go together", where=where, do="name the base and the keys that differ")
+        for key in node.varied:
+            if key.count(".") < 2 or key.partition(".")[0] not in SECTIONS.values():
+                raise UserError(f"{key!r} is no key of a node", where=f"{where}.varied", do="write encoders.<name>.<key>")
+        if node.variant_of is None:
+            continue
+        _refer("node", node.variant_of, nodes, f"{where}.variant_of")
+        if nodes[node.variant_of].variant_of is not None:
+            raise UserError(f"{node.variant_of!r} is a variant itself", where=f"{where}.variant_of", do="name its base")
 
 
 def _task(name: str, task: TaskPlan, plan: Plan) -> None:

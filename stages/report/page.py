@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from stages.report import curves, forest, show
+from stages.report import curves, forest, show, sweeps
 from stages.report.collect import Found, Node
 from stages.report.lineage import HEIGHT, TOP, WIDTH, Lineage
 
@@ -25,7 +25,7 @@ def render(found: Found) -> str:
         loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     filters: list[Callable[..., Any]] = [show.number, show.signed, show.spread, show.better, show.duration, show.memory]
-    filters += [show.share, show.labels, show.rank, show.ellipsis]
+    filters += [show.share, show.labels, show.rank, show.ellipsis, show.middle]
     environment.filters.update({f.__name__: f for f in filters})
 
     def asset(name: str) -> Markup:  # ours, so not escaped
@@ -40,20 +40,24 @@ def content(found: Found) -> dict[str, Any]:
     simulated = simulated_tasks(found, lineage)
     systems = [_system(id, result, simulated) for id, result in sorted(found.systems.items(), key=_library_order)]
     verdicts = [c["verdict"] for s in systems for c in s["claims"]]
+    variants = {n.id: f"{n.stage}/{sweeps.base(n)}" for n in found.nodes if sweeps.base(n) != n.key}
+    compared = sweeps.sweeps(found, lineage)
     return {
         "systems": systems,
         "verdicts": {v: verdicts.count(v) for v in VERDICTS},
         "symbols": VERDICTS,
         "tiles": _tiles(found, verdicts),
-        "rows": [row for s in systems for row in s["rows"]],
+        "rows": _folded([row for s in systems for row in s["rows"]], variants),
+        "sweeps": compared,
+        "variants": variants,
         "cards": [_card(n) for n in found.nodes if n.stage == "ingest"],
-        "nodes": [_node(n, lineage) for n in found.nodes],
+        "nodes": _under_bases([_node(n, lineage) | {"base": variants.get(n.id)} for n in found.nodes]),
         "dag": lineage.picture(),
         "lineage": lineage,
         "box": {"width": WIDTH, "height": HEIGHT, "top": TOP},
         "mlflow": MLFLOW,
         "versions": _versions(found.nodes),
-        "data": _data(found, lineage, simulated),
+        "data": _data(found, lineage, simulated, variants) | {"sweeps": [_drawn(s) for s in compared]},
     }
 
 
@@ -63,6 +67,43 @@ def simulated_tasks(found: Found, lineage: Lineage) -> dict[tuple[str, str], boo
         (system, task): result.get("provenance") == "simulated" or lineage.simulated(f"fit/{task}")
         for system, result in found.systems.items()
         for task in {r["task"] for r in result.get("rows", ())} | set(result.get("tasks", ())) | set(found.maps[system])
+    }
+
+
+def _under_bases(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each base with its variants after it; one whose base is not there stands for itself. folded: how many a row has."""
+    there = {row["id"] for row in rows}
+    of: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        row["base"] = row["base"] if row["base"] in there else ""
+        of.setdefault(row["base"], []).append(row)
+    groups = ([row, *of.get(row["id"], [])] for row in of.get("", []))
+    return [row | {"folded": 0 if row["base"] else len(group) - 1} for group in groups for row in group]
+
+
+def _folded(rows: list[dict[str, Any]], variants: dict[str, str]) -> list[dict[str, Any]]:
+    """Results of variants under the same figure of their base."""
+
+    def name(row: dict[str, Any], task: str) -> str:
+        return "/".join((row["system"], task, row["metric"], row["slice"]))
+
+    bases = {row["task"]: variants.get(f"fit/{row['task']}", "").removeprefix("fit/") for row in rows}
+    named = [row | {"id": name(row, row["task"]), "base": bases[row["task"]] and name(row, bases[row["task"]])} for row in rows]
+    return _under_bases(named)
+
+
+def _drawn(sweep: sweeps.Sweep) -> dict[str, Any]:
+    """What the scripts draw of a sweep: a chart for each column, over its points."""
+    return {
+        "keys": list(sweep.keys.values()),
+        "points": [row.values for row in sweep.rows],
+        "columns": [
+            {
+                "name": f"{c.metric}, {'no label' if c.free else show.labels(c.slice)} · {c.task}",
+                "figures": [row.figures[i] for row in sweep.rows],
+            }
+            for i, c in enumerate(sweep.columns)
+        ],
     }
 
 
@@ -202,11 +243,15 @@ def _versions(nodes: Iterable[Node]) -> dict[str, list[str]]:
     return {package: sorted(found[package]) for package in sorted(found)}
 
 
-def _data(found: Found, lineage: Lineage, simulated: dict[tuple[str, str], bool]) -> dict[str, Any]:
-    """What the scripts draw."""
+def _data(found: Found, lineage: Lineage, simulated: dict[tuple[str, str], bool], variants: dict[str, str]) -> dict[str, Any]:
+    """What the scripts draw. base: of a variant, so that it is drawn as one of its base's group."""
+
+    def base(id: str) -> str | None:
+        return variants[id].partition("/")[2] if id in variants else None
+
     pretrained = [n for n in found.nodes if n.series]
     share = [
-        {**curve, "system": system, "simulated": simulated[system, curve["task"]]}
+        {**curve, "system": system, "simulated": simulated[system, curve["task"]], "base": base(f"fit/{curve['task']}")}
         for system, result in found.systems.items()
         for curve in result.get("curves", ())
     ]
@@ -215,7 +260,12 @@ def _data(found: Found, lineage: Lineage, simulated: dict[tuple[str, str], bool]
             "name": name,
             "headline": curves.headline(name),
             "encoders": [
-                {"encoder": n.key, "simulated": lineage.simulated(n.id), **curves.learning(n.series[name])}
+                {
+                    "encoder": n.key,
+                    "simulated": lineage.simulated(n.id),
+                    "base": base(n.id),
+                    **curves.learning(n.series[name]),
+                }
                 for n in pretrained
                 if name in n.series
             ],

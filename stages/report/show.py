@@ -78,6 +78,12 @@ def rank(label_share: str) -> float:
     return 1e6 + float(label_share.removesuffix("%")) if label_share.endswith("%") else 2e6
 
 
+def middle(text: str, length: int) -> str:
+    """Text cut to a length in its middle: a variant begins as its base and ends with what tells it from others."""
+    head = length // 3
+    return text if len(text) <= length else f"{text[:head]}…{text[head + 1 - length :]}"
+
+
 def ellipsis(text: str, length: int) -> str:
     """Text cut to a length."""
     return text if len(text) <= length else text[: length - 1] + "…"

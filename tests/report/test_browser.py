@@ -152,6 +152,46 @@ def test_pointing_at_a_node_traces_what_it_was_made_from(visit: Any) -> None:
     assert traced == {"ingest/digits", "pretrain/simclr", "extract/simclr_clip", "fit/probe_simclr", "evaluate/quickstart"}
 
 
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.report.workspace import the_plan, with_sweep, write, write_report
+
+    return write_report(write(tmp_path_factory.mktemp("swept"), with_sweep(the_plan())))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", list(SIZES))
+def test_a_sweep_keeps_the_width_and_shows_a_chart_for_each_figure(visit: Any, swept: Path, size: str, scheme: str) -> None:
+    page = visit(size, scheme, folder=swept)
+    assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size][0]
+    worst = page.evaluate(CONTRAST)
+    assert worst["ratio"] >= 4.5, worst
+    charts = page.locator("#sweeps figure")
+    assert charts.count() == 2 and charts.first.locator("circle.dot").count() == 4
+    assert "1.0" in charts.first.locator("svg").text_content()
+
+
+def test_variants_are_folded_found_sorted_below_their_base_and_revealed_by_a_link(visit: Any, swept: Path) -> None:
+    page = visit(folder=swept)
+    variant = page.locator("[id='node-pretrain/simclr__temperature_0_1']")
+    assert not variant.is_visible() and ", 12 folded" in page.locator("[data-count=nodes-table]").text_content()
+    fold = page.locator("[id='node-pretrain/simclr'] button.fold")
+    fold.click()
+    assert variant.is_visible() and fold.get_attribute("aria-expanded") == "true"
+    page.locator("#nodes-table th", has_text="Node").get_by_role("button").click()
+    keys = page.evaluate("[...document.querySelectorAll('#nodes-table tbody tr')].map(r => r.dataset.row)")
+    at = keys.index("pretrain/simclr")
+    assert all(key.startswith("pretrain/simclr__temperature_") for key in keys[at + 1 : at + 4]) and len(keys) == 54
+    fold.click()
+    assert not variant.is_visible()
+    page.get_by_label("Find").nth(1).fill("pretrain temperature_0_1")
+    assert page.locator("#nodes-table tbody tr:visible").count() == 1 and variant.is_visible()
+    page.get_by_label("Find").nth(1).fill("")
+    assert not variant.is_visible()
+    page.locator(".dag .node[data-id='pretrain/simclr__temperature_0_1']").click()
+    assert variant.is_visible()
+
+
 def test_a_page_without_anything_is_whole_too(visit: Any, tmp_path: Path) -> None:
     from stages.common.workspace import Workspace
     from tests.report.workspace import write_report

@@ -47,6 +47,9 @@ RANK = {
     "apc": 29.0,
     "melspec": 9.0,
 }
+# Of a sweep over SimCLR's temperature: RankMe is best where the probe is not.
+SWEPT = {0.05: (0.80, 0.95), 0.1: (0.84, 0.968), 1.0: (0.83, 0.96)}
+KEY = "encoders.simclr.objective.temperature"
 
 
 def the_plan() -> Plan:
@@ -103,6 +106,27 @@ def the_plan() -> Plan:
     return build(Plan, whole, "plan")
 
 
+def with_sweep(plan: Plan) -> Plan:
+    """The same with variants of SimCLR, and of what follows it but the map."""
+    whole, mark = as_plain(plan), {"varied": [KEY]}
+    whole["encoders"]["simclr"]["objective"]["temperature"] = 0.5
+    for temperature in SWEPT:
+        tail = "__temperature_" + str(temperature).replace(".", "_")
+        objective = {"name": "simclr", "temperature": temperature}
+        whole["encoders"][f"simclr{tail}"] = {
+            **whole["encoders"]["simclr"],
+            "objective": objective,
+            "variant_of": "simclr",
+            **mark,
+        }
+        clip = {**whole["features"]["simclr_clip"], "encoder": f"simclr{tail}", "variant_of": "simclr_clip", **mark}
+        whole["features"][f"simclr_clip{tail}"] = clip
+        links = {"features": f"simclr_clip{tail}", "support": f"features/simclr_clip{tail}"}
+        for task in ("probe_simclr", "measures_simclr"):
+            whole["tasks"][f"{task}{tail}"] = {**whole["tasks"][task], **links, "variant_of": task, **mark}
+    return build(Plan, whole, "plan")
+
+
 def write(root: Path, plan: Plan | None = None) -> Workspace:
     """Writes data/ of the whole plan but the report, with records."""
     plan, workspace = plan or the_plan(), Workspace(root)
@@ -147,7 +171,8 @@ def write_report(workspace: Workspace, plan: Plan | None = None) -> Path:
 
 
 def _task(folder: Path, name: str, head: str, encoder: str) -> None:
-    low, high = (DIGITS | SPEECH)[encoder]
+    variants = {f"simclr__temperature_{str(t).replace('.', '_')}": (t, reached) for t, reached in SWEPT.items()}
+    low, high = (DIGITS | SPEECH | {n: reached for n, (_, reached) in variants.items()})[encoder]
     if head == "probe":
         found = []
         for seed in range(3):
@@ -160,7 +185,8 @@ def _task(folder: Path, name: str, head: str, encoder: str) -> None:
         write_task(folder, found, ("accuracy", "balanced"), encoder=encoder)
     elif head == "measures":
         rng = np.random.default_rng(list(name.encode()))
-        values = [Value("rankme", RANK[encoder] + float(rng.normal(0, 1)), seed) for seed in range(3)]
+        rank = RANK[encoder] if encoder in RANK else 50.0 - 10.0 * variants[encoder][0]
+        values = [Value("rankme", rank + float(rng.normal(0, 1)), seed) for seed in range(3)]
         write_task(folder, [], (), values, "measures", encoder)
     else:
         write_task(folder, [], (), [Value("trustworthiness", 0.943, 0), Value("trustworthiness", 0.951, 1)], head, encoder)
@@ -244,4 +270,4 @@ def _digest(text: str) -> str:
 
 
 if __name__ == "__main__":
-    write_report(write(Path(sys.argv[1])))
+    write_report(write(Path(sys.argv[1]), with_sweep(the_plan())))

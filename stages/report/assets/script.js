@@ -19,25 +19,43 @@ for (const table of document.querySelectorAll("table.sortable")) {
         if (a === null || b === null) return (a === null) - (b === null); // rows without a figure stay last
         return (down ? -1 : 1) * (numeric ? a - b : a.localeCompare(b, "en", { numeric: true }));
       });
-      body.append(...rows.map(([, row]) => row));
+      const sorted = rows.map(([, row]) => row), below = {}; // variants stay below their base
+      for (const row of sorted) if (row.dataset.of) (below[row.dataset.of] ??= []).push(row);
+      body.append(...sorted.filter((row) => !row.dataset.of).flatMap((row) => [row, ...(below[row.dataset.row] ?? [])]));
     });
   });
 }
 
+// A search shows every row that has its words; without one, variants are folded away below their base.
+const refresh = {};
 for (const input of document.querySelectorAll("input[data-filter]")) {
-  const rows = [...document.getElementById(input.dataset.filter).tBodies[0].rows];
+  const table = document.getElementById(input.dataset.filter), rows = [...table.tBodies[0].rows], open = new Set();
   const count = document.querySelector(`[data-count="${input.dataset.filter}"]`);
-  input.addEventListener("input", () => {
+  const show = () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const row of rows) {
       const text = row.textContent.toLowerCase();
-      row.hidden = !words.every((word) => text.includes(word));
+      row.hidden = words.length ? !words.every((word) => text.includes(word)) : Boolean(row.dataset.of) && !open.has(row.dataset.of);
       shown += !row.hidden;
     }
-    count.textContent = words.length ? `${shown} of ${rows.length} rows` : `${rows.length} rows`;
-  });
+    const folded = rows.length - shown;
+    count.textContent = words.length ? `${shown} of ${rows.length} rows` : `${rows.length} rows${folded ? `, ${folded} folded` : ""}`;
+    for (const row of rows) row.querySelector("button.fold")?.setAttribute("aria-expanded", String(open.has(row.dataset.row)));
+  };
+  for (const row of rows) row.querySelector("button.fold")?.addEventListener("click", () => { open.delete(row.dataset.row) || open.add(row.dataset.row); show(); });
+  refresh[table.id] = (base) => { open.add(base); show(); };
+  input.addEventListener("input", show);
+  show();
 }
+
+// A link to a row that is folded away unfolds it.
+function reveal() {
+  const row = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (row?.dataset.of) { refresh[row.closest("table").id](row.dataset.of); row.scrollIntoView(); }
+}
+addEventListener("hashchange", reveal);
+reveal();
 
 // Controls -----------------------------------------------------------------------------------------------------------
 function select(title, options, changed) {
@@ -48,6 +66,17 @@ function select(title, options, changed) {
 
 const unique = (values) => [...new Set(values)];
 const panel = (name) => document.querySelector(`[data-chart="${name}"]`);
+
+// A variant has its base's colour, mixed with that of the text, and is dashed: a group is seen as one.
+function styles(entries) {
+  const bases = unique(entries.map((e) => e.base ?? e.name)), found = {};
+  for (const [i, base] of bases.entries()) {
+    const variants = entries.filter((e) => e.base === base && e.name !== base);
+    found[base] = colour(i);
+    variants.forEach((e, j) => { found[e.name] = `--mark: color-mix(in oklab, var(--c${i % COLOURS}) ${Math.round(85 - (50 * j) / variants.length)}%, var(--text)); --dash: ${7 - (j % 3) * 2} ${3 + (j % 3)}`; });
+  }
+  return found;
+}
 const figure = (caption) => make("figure", {}, caption ? make("figcaption", {}, caption) : null);
 
 // Metric against label share -----------------------------------------------------------------------------------------
@@ -61,8 +90,9 @@ function drawShare(host) {
     const [system, metric] = JSON.parse(key);
     const curves = data.share.filter((c) => c.system === system && c.metric === metric);
     const shares = unique(curves.flatMap((c) => c.points.map((p) => p.slice))).sort((a, b) => rank(a) - rank(b));
-    const lines = curves.map((c, i) => ({
-      name: c.task, label: named(c.task, c.simulated), style: colour(i), seeds: [],
+    const style = styles(curves.map((c) => ({ name: c.task, base: c.base })));
+    const lines = curves.map((c) => ({
+      name: c.task, label: named(c.task, c.simulated), style: style[c.task], seeds: [],
       mean: c.points.map((p) => [shares.indexOf(p.slice), p.mean, p.low ?? (p.std === null ? null : p.mean - p.std), p.high ?? (p.std === null ? null : p.mean + p.std)]).sort((a, b) => a[0] - b[0]),
     }));
     const hidden = new Set(), chart = figure(metric);
@@ -74,12 +104,29 @@ function drawShare(host) {
   show(charts[0]);
 }
 
+// Sweeps: a chart for each figure, over the values; over the numbers of the rows where values are too many to write -----
+function drawSweep(host, sweep) {
+  const short = sweep.keys.length === 1 && sweep.points.length <= 8 && sweep.points.every(([v]) => v.length <= 8);
+  const labels = sweep.points.map((values, i) => (short ? values[0] : String(i + 1)));
+  const grid = make("div", { class: "grid" });
+  host.replaceChildren(grid);
+  sweep.columns.forEach((column, i) => {
+    const chart = figure(column.name);
+    grid.append(chart);
+    const mean = column.figures.map((f, x) => f && [x, f.mean, f.std === null ? null : f.mean - f.std, f.std === null ? null : f.mean + f.std]).filter(Boolean);
+    const line = { name: column.name, label: column.name, style: colour(i), seeds: [], mean };
+    lineChart(chart, { lines: [line], hidden: new Set(), labels, xTitle: short ? sweep.keys[0] : "row of the table", dots: true, height: 200 });
+  });
+}
+
 // Learning curves ----------------------------------------------------------------------------------------------------
 function drawLearning(host) {
   const encoders = unique(data.learning.flatMap((m) => m.encoders.map((e) => e.encoder)));
   const simulated = new Set(data.learning.flatMap((m) => m.encoders.filter((e) => e.simulated).map((e) => e.encoder)));
+  const bases = Object.fromEntries(data.learning.flatMap((m) => m.encoders.map((e) => [e.encoder, e.base])));
+  const style = styles(encoders.map((name) => ({ name, base: bases[name] })));
   const hidden = new Set(), redraw = [];
-  const entry = (name) => ({ name, label: named(name, simulated.has(name)), style: colour(encoders.indexOf(name)) });
+  const entry = (name) => ({ name, label: named(name, simulated.has(name)), style: style[name] });
   const grid = (measures) => make("div", { class: "grid" }, ...measures.map((measure) => {
     const chart = figure(measure.name);
     const lines = measure.encoders.map((e) => ({ ...entry(e.encoder), mean: e.mean, seeds: Object.keys(e.seeds).length > 1 ? Object.values(e.seeds) : [] }));
@@ -134,6 +181,7 @@ function drawMaps(host) {
   show(0);
 }
 
+for (const host of document.querySelectorAll("[data-sweep]")) drawSweep(host, data.sweeps[Number(host.dataset.sweep)]);
 if (data.share.length) drawShare(panel("share"));
 if (data.learning.length) drawLearning(panel("learning"));
 if (data.maps.length) drawMaps(panel("maps"));

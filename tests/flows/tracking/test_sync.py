@@ -17,7 +17,7 @@ import pytest
 from flows.tracking import store, view
 from flows.tracking.marker import runs_of, up_to_date
 from flows.tracking.recorded import read_all
-from flows.tracking.sync import replay, synchronise
+from flows.tracking.sync import Parents, replay, synchronise
 from stages.common.plan import Plan
 from stages.common.workspace import Workspace
 from tests.flows import tracking_db
@@ -78,6 +78,17 @@ def test_a_second_call_adds_and_changes_nothing(made: tuple[Workspace, Plan]) ->
     before = _dump(workspace)
     assert synchronise(workspace, plan, run_name="second") == []
     assert _dump(workspace) == before
+
+
+def test_a_pipeline_that_brought_nothing_new_is_not_over_before_it_began(fresh: tuple[Workspace, Plan]) -> None:
+    workspace, plan = fresh
+    synchronise(workspace, plan, run_name="first")
+    now = int(time.time() * 1000) + 60_000
+    with store.locked(workspace, plan.tracking):
+        Parents(store.connect(workspace, plan.tracking), workspace, plan, "stopped").get(now)
+    synchronise(workspace, plan)
+    (stopped,) = [r for r in tracking_db.runs(workspace, plan, "pipeline") if r.info.run_name == "stopped"]
+    assert (stopped.info.status, stopped.info.end_time - stopped.info.start_time) == ("FINISHED", 0)
 
 
 def test_a_run_shows_parameters_figures_series_and_cost(made: tuple[Workspace, Plan]) -> None:
