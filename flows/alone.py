@@ -13,9 +13,13 @@ from stages.common.errors import UserError
 from stages.common.workspace import Workspace
 
 
+class Busy(UserError):
+    """Another run is at work in the workspace."""
+
+
 @contextlib.contextmanager
 def alone(workspace: Workspace, title: str, *, wait: bool = False) -> Iterator[None]:
-    """Holds the workspace; the lock is the system's, so it dies with its holder. Raises UserError naming who holds it."""
+    """Holds the workspace; the lock is the system's, so it dies with its holder. Raises Busy naming who holds it."""
     path = workspace.state / "locks" / "run.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
@@ -24,7 +28,7 @@ def alone(workspace: Workspace, title: str, *, wait: bool = False) -> Iterator[N
         except BlockingIOError:
             file.seek(0)
             what = f"another run is at work in this workspace{_holder(file.read())}"
-            raise UserError(what, where=workspace.root, do="wait for it, with `prelude run --wait` if you like") from None
+            raise Busy(what, where=workspace.root, do="wait for it, with `prelude run --wait` if you like") from None
         file.truncate(0)
         json.dump({"pid": os.getpid(), "title": title, "since": time.strftime("%H:%M:%S")}, file)
         file.flush()

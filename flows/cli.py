@@ -1,4 +1,4 @@
-"""The command line: prelude plan | run | sweep | systems | show | verify | ui | doctor. Each imports only what it uses."""
+"""The command line, see `prelude --help`. Each command imports only what it uses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,23 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("verify", _verify, "hash every output and cached file; name those that are damaged")
     one.add_argument("--json", action="store_true")
-    one.add_argument("--repair", action="store_true", help="remove what is damaged, so that `dvc repro` makes it again")
+    one.add_argument("--repair", action="store_true", help="set aside what is damaged, so that the next run makes it again")
+
+    one = command("serve", _serve, "run schedules: nightly, weekly_verify, watch; until Ctrl+C")
+    one.add_argument("names", nargs="*", metavar="NAME", help="nightly, weekly_verify, watch; default: all")
+    one.add_argument("--cron", metavar="TIME", help="when, as in '0 2 * * *'; for one schedule")
+    one.add_argument("--interval", type=float, metavar="SECONDS", help="how often; for one schedule")
+    one.add_argument("--timezone", default="UTC", metavar="ZONE", help="of times; default: UTC")
+    one.add_argument(
+        "--corpus", action="append", default=[], metavar="CORPUS", help="what to watch; default: all that can change"
+    )
+    one.add_argument(
+        "--system", action="append", default=[], metavar="SYSTEM", help="what nightly plans; default: the plan as it is"
+    )
+    one.add_argument("--notify", metavar="BLOCK", help="a Webhook block that hears of failures and of verdicts that change")
+    one.add_argument("--label", default="", metavar="LABEL", help="of the deployments; default: the workspace's folder")
+    one.add_argument("--paused", action="store_true", help="register without running: resume on Prefect's pages")
+    one.add_argument("--port", type=int, default=4200, help="of Prefect's pages, where the server is started here")
 
     one = command("ui", _ui, "start the MLflow UI on loopback")
     one.add_argument("--port", type=int, default=UI_PORT)
@@ -190,15 +207,21 @@ def _show(args: argparse.Namespace) -> None:
 
 def _verify(args: argparse.Namespace) -> int:
     from flows import verify
+    from flows.alone import alone
+    from stages.common.workspace import Workspace
 
-    found = verify.damaged(Path())
-    if args.repair:
-        verify.remove(Path(), found)
-    if args.json:
-        print(json.dumps([d.__dict__ for d in found], indent=1))
-    else:
-        print(verify.text(found, repaired=args.repair))
+    with alone(Workspace(), "prelude verify --repair") if args.repair else nullcontext():
+        found = verify.damaged(Path())
+        done = verify.repair(Path(), found) if args.repair and found else None
+    print(json.dumps([d.__dict__ for d in found], indent=1) if args.json else verify.text(found, done))
     return 0 if not found or args.repair else 1
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from flows.schedules import serve
+
+    when, what = (args.cron, args.interval, args.timezone), (args.corpus, args.system, args.notify)
+    return serve.serve(Path(), serve.Wish(args.names, *when, *what, args.label, args.paused), args.port)
 
 
 def _ui(args: argparse.Namespace) -> int:

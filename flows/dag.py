@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.objects import unaltered
 from stages.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -150,6 +151,27 @@ class Dag:
         """
         with self._dvc(node.name):
             self._save(self._stages[node.name])
+
+    def lost(self, node: Node) -> bool:
+        """Whether an output that dvc.lock knows is gone from the workspace or from the cache."""
+        with self._dvc(node.name):
+            outs = [out for out in self._stages[node.name].outs if out.hash_info]
+            return any(not out.exists or (out.use_cache and out.changed_cache()) for out in outs)
+
+    def put_back(self, node: Node) -> list[str]:
+        """Takes outputs that the cache has lost into it again, where the workspace holds what dvc.lock says. Returns these."""
+        found = []
+        with self._dvc(node.name):
+            for out in self._stages[node.name].outs:
+                if not (out.hash_info and out.use_cache and out.exists and out.changed_cache()):
+                    continue
+                recorded = out.hash_info
+                out.save()
+                if out.hash_info == recorded and unaltered(out):
+                    out.commit()
+                    found.append(str(out))
+                out.hash_info = recorded
+        return found
 
     def flush(self, older_than: float = 0.0) -> None:
         """Writes dvc.lock, if something has waited for it for so many seconds."""

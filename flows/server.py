@@ -1,10 +1,12 @@
 """Prefect's server for the length of a run: on loopback, its database in .prelude/prefect, started while other work goes on.
 
-A server that is named in PREFECT_API_URL is used instead.
+A server that is named in PREFECT_API_URL is used instead, or the one that `prelude serve` keeps in this workspace.
 """
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import socket
 import subprocess
@@ -18,6 +20,7 @@ from stages.common.process import die_with_parent
 from stages.common.workspace import Workspace
 
 STARTUP_S = 120.0
+SERVE_LOCK = "serve.lock"
 _APP = ("--factory", "prefect.server.api.server:create_app", "--host", "127.0.0.1", "--lifespan", "on", "--log-level", "error")
 
 
@@ -36,25 +39,47 @@ def environment(workspace: Workspace) -> None:
         os.environ.setdefault(name, value)
 
 
-class Server:
-    """`start` returns at once; `ready` waits. The server dies with this process, however that ends."""
+def serving(workspace: Workspace) -> str:
+    """The address of the server that `prelude serve` keeps in this workspace; empty where it does not run."""
+    path = workspace.state / "locks" / SERVE_LOCK
+    try:
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return str(json.load(file)["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return ""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace, self.url = workspace, os.environ.get("PREFECT_API_URL", "")
-        self.own = not self.url
+
+class Server:
+    """`start` returns at once; `ready` waits. The server dies with this process, however that ends.
+
+    ui: with Prefect's pages, at `page`. port: taken if it is free; else, and without one, any that is.
+    """
+
+    def __init__(self, workspace: Workspace, *, ui: bool = False, port: int | None = None) -> None:
+        self.workspace, self.url = workspace, os.environ.get("PREFECT_API_URL", "") or serving(workspace)
+        self.own, self.ui, self.port = not self.url, ui, port
         self.log = workspace.state / "logs" / "prefect.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._named = False
 
     def start(self) -> None:
         """Starts the server. Call it on the main thread: a child of another thread dies with that thread."""
         environment(self.workspace)
         if not self.own:
+            self._named = "PREFECT_API_URL" not in os.environ
+            os.environ["PREFECT_API_URL"] = self.url
             return
-        port = _free_port()
+        port = _free_port(self.port)
         self.url = f"http://127.0.0.1:{port}/api"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
-        extra = {"PREFECT_UI_ENABLED": "0", "PREFECT_API_URL": self.url, "PREFECT_LOGGING_SERVER_LEVEL": "ERROR"}
+        extra = {"PREFECT_API_URL": self.url, "PREFECT_LOGGING_SERVER_LEVEL": "ERROR", "PREFECT_UI_ENABLED": str(int(self.ui))}
+        if self.ui:
+            extra["PREFECT_UI_STATIC_DIRECTORY"] = str(Path(os.environ["PREFECT_HOME"]) / "ui")
         with self.log.open("w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "uvicorn", *_APP, "--port", str(port)],
@@ -65,6 +90,11 @@ class Server:
                 preexec_fn=die_with_parent,
             )
         os.environ["PREFECT_API_URL"] = self.url
+
+    @property
+    def page(self) -> str:
+        """Where the server's pages are, if it has them."""
+        return self.url.removesuffix("/api")
 
     def ready(self, timeout: float = STARTUP_S) -> str:
         """Waits until the server answers; returns the reason why it does not, or nothing."""
@@ -90,10 +120,20 @@ class Server:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+            self._named = True
+        if self._named:
             os.environ.pop("PREFECT_API_URL", None)
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def _free_port(wanted: int | None = None) -> int:
+    for port in (wanted, 0) if wanted else (0,):
+        with socket.socket() as found:
+            found.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # as the server does: one that just stopped holds nothing
+            try:
+                found.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(found.getsockname()[1])
+    raise AssertionError("unreachable")

@@ -1,13 +1,16 @@
 """`prelude verify`: hashes every output against its manifest and every object of DVC's cache against its name.
 
-DVC trusts a cache file of mode 0444 without hashing it, so a flipped byte would be served as up to date.
+DVC trusts a cache file of mode 0444 without hashing it, so a flipped byte would be served as up to date. A repair moves what is
+damaged to .prelude/quarantine, where a person can look at it, and puts back into the cache what data/ still holds whole; the
+next run makes the rest again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stages.common import atomic
@@ -25,22 +28,51 @@ class Damage:
     folder: str
 
 
-def damaged(root: Path) -> list[Damage]:
-    """Everything damaged in data/ and in DVC's cache."""
-    found = []
-    for manifest in sorted(Workspace(root).data.rglob(atomic.MANIFEST)):
+@dataclass(frozen=True)
+class Check:
+    """What was hashed: outputs (folders with a manifest), objects of the cache; and what is damaged."""
+
+    outputs: int
+    objects: int
+    seconds: float
+    found: list[Damage]
+
+    def __str__(self) -> str:
+        return f"{self.outputs} outputs and {self.objects} cached files in {self.seconds:.1f} s"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Where damaged files lie now, which outputs were put back into the cache, which stages have to be made again."""
+
+    quarantine: Path
+    put_back: list[str]
+    lost: list[str]
+
+
+def check(root: Path) -> Check:
+    """Hashes everything in data/ and in DVC's cache."""
+    started = time.monotonic()
+    found, manifests = [], sorted(Workspace(root).data.rglob(atomic.MANIFEST))
+    for manifest in manifests:
         folder = manifest.parent
         try:
             names = atomic.damaged(folder)
             found += [Damage(str(folder / name), "output", "differs from its manifest", str(folder)) for name in names]
         except UserError as error:
             found.append(Damage(str(folder), "output", error.what, str(folder)))
-    for path in sorted(p for p in _cache(root).glob("??/*") if p.is_file() and not p.name.startswith(".")):
+    objects = sorted(p for p in _cache(root).glob("??/*") if p.is_file() and not p.name.startswith("."))
+    for path in objects:
         expected = path.parent.name + path.name.removesuffix(".dir")
         with path.open("rb") as file:
             if hashlib.file_digest(file, "md5").hexdigest() != expected:
                 found.append(Damage(str(path), "cache", "its content is not what its name says", str(path.parent)))
-    return found
+    return Check(len(manifests), len(objects), time.monotonic() - started, found)
+
+
+def damaged(root: Path) -> list[Damage]:
+    """Everything damaged in data/ and in DVC's cache."""
+    return check(root).found
 
 
 def _cache(root: Path) -> Path:
@@ -51,22 +83,56 @@ def _cache(root: Path) -> Path:
     return Path(configured or root / ".dvc" / "cache") / "files" / "md5"
 
 
-def remove(root: Path, found: list[Damage]) -> None:
-    """Removes damaged cache objects and outputs, so that the next run makes or fetches them again."""
+def repair(root: Path, found: list[Damage]) -> Repair:
+    """Sets damaged files aside and makes the cache whole where data/ can. No run may be at work meanwhile.
+
+    A stage whose output is whole in data/ but lost from the cache is up to date no more for DVC, which would remove that output
+    and run the stage: taking it into the cache again is cheaper.
+    """
+    place = quarantine(root, found)
+    if not (root / "dvc.lock").is_file():  # nothing ran: nothing to put back
+        return Repair(place, [], [])
+    from flows.dag import Dag
+
+    dag = Dag(root)
+    nodes = dag.stages()
+    put_back = [out for node in nodes for out in dag.put_back(node)]
+    return Repair(place, put_back, [node.name for node in nodes if dag.lost(node)])
+
+
+def quarantine(root: Path, found: list[Damage]) -> Path:
+    """Moves damaged cache objects, and outputs with a damaged file, to .prelude/quarantine/<date>/, under their own names."""
+    place = _unused(Workspace(root).state / "quarantine" / time.strftime("%Y-%m-%d_%H%M%S"))
+    cache = _cache(root)
     for damage in found:
-        if damage.kind == "cache":
-            Path(damage.path).unlink(missing_ok=True)
-        else:
-            shutil.rmtree(damage.folder, ignore_errors=True)
+        source = Path(damage.path if damage.kind == "cache" else damage.folder)
+        inside = Path("cache") / source.relative_to(cache) if damage.kind == "cache" else source.relative_to(root)
+        if not source.exists():  # a folder goes once, whatever the number of its damaged files
+            continue
+        (place / inside).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(source, place / inside)
+    if found:
+        atomic.write_json(place / "damage.json", [asdict(damage) for damage in found])
+    return place
 
 
-def text(found: list[Damage], *, repaired: bool) -> str:
-    """The damage for a terminal, and what to do about it."""
+def _unused(place: Path) -> Path:
+    number, found = 1, place
+    while found.exists():
+        number, found = number + 1, place.with_name(f"{place.name}-{number + 1}")
+    return found
+
+
+def text(found: list[Damage], done: Repair | None = None) -> str:
+    """The damage for a terminal, and what was or can be done about it."""
     if not found:
         return "every output and cached file is whole"
     lines = [f"{d.kind:6} {d.path}: {d.why}" for d in found]
-    if repaired:
-        lines.append(f"{len(found)} removed: run `dvc repro` (or `dvc pull`) to make them again")
+    if done is None:
+        lines.append(f"{len(found)} damaged: `prelude verify --repair` sets them aside, `prelude run` makes them again")
     else:
-        lines.append(f"{len(found)} damaged: `prelude verify --repair` removes them, `dvc repro` makes them again")
+        lines.append(f"{len(found)} damaged: moved to {done.quarantine}")
+        lines += [f"put back into the cache from data/: {', '.join(done.put_back)}"] if done.put_back else []
+        lines += [f"to make again: {', '.join(done.lost)}"] if done.lost else []
+        lines += [] if done.put_back and not done.lost else ["run `prelude run` (or `dvc repro`) to make again what is missing"]
     return "\n".join(lines)
