@@ -60,10 +60,8 @@ class Runner:
         left: list[Node] = []
         for node in waiting:
             needed = self.steps.blocked(node)
-            if needed:
-                self.steps.skip(node, f"needs {needed}, which {_became(self.steps.done[needed].state)}")
-            elif failed and not self.keep_going:
-                self.steps.skip(node, f"not started after {failed} failed; --keep-going would")
+            if needed or (failed and not self.keep_going and not self.steps.up_to_date(node)):
+                self.steps.skip(node, needed or failed)
             else:
                 left.append(node)
         if len(left) < len(waiting):
@@ -114,10 +112,6 @@ def by_urgency(nodes: list[Node]) -> list[Node]:
         for up in node.upstream:
             depth[up] = max(depth.get(up, 0), mine + 1)
     return sorted(nodes, key=lambda node: -depth[node.name])
-
-
-def _became(state: str) -> str:
-    return "was skipped" if state == "skipped" else state
 
 
 def _on_whose_word(error: BaseException) -> str:

@@ -124,6 +124,8 @@ def result(step: Step) -> str:
     """What became of a stage, and why: `fit@probe   ran   1.2 s`."""
     took = f"{step.seconds:8.1f} s" if step.state in ("ran", "restored", "failed") else ""
     line = f"{step.name:<{WIDTH}} {step.state:<9}{took}".rstrip()
+    if step.state == "skipped":
+        return f"{line}   {step.error}"
     return line + "".join(f"\n    {part}" for part in step.error.splitlines())
 
 

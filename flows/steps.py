@@ -64,6 +64,8 @@ class Steps:
     done: dict[str, Step] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
     why_stopped: str = ""
+    _stale: set[str] | None = None
+    _because: dict[str, str] = field(default_factory=dict)  # the failed node that one which was skipped needs, by its name
     _peaks: dict[str, float] = field(default_factory=dict)
     _written: dict[str, float] = field(default_factory=dict)  # until when, by output: for ever while its stage is at work
 
@@ -73,12 +75,20 @@ class Steps:
         for node in self.nodes:
             if self.force or found.keys() & set(node.upstream) or self.dag.changed(node):
                 found[node.name] = node
+        self._stale = set(found)
         return list(found.values())
 
+    def up_to_date(self, node: Node) -> bool:
+        """Whether `pending` found it so: taking it runs nothing."""
+        return self._stale is not None and node.name not in self._stale
+
     def blocked(self, node: Node) -> str:
-        """The name of a failed or skipped node that this one needs, or nothing."""
-        bad = (n for n in node.upstream if n in self.done and self.done[n].state in ("failed", "skipped"))
-        return next(bad, "")
+        """The name of a failed node that this one needs, directly or by way of skipped ones; or nothing."""
+        for name in node.upstream:
+            state = self.done[name].state if name in self.done else ""
+            if state == "failed" or name in self._because:
+                return self._because.get(name, name)
+        return ""
 
     def take(self, node: Node, grant: Grant | None = None, say: Line = lambda line: None) -> Step:
         """Brings one node up to date. Raises StageFailed, worker.Stopped, or UserError where DVC cannot go on."""
@@ -132,7 +142,12 @@ class Steps:
     def fail(self, node: Node, error: StageFailed | UserError, seconds: float = 0.0) -> Step:
         return self._done(Step(node.name, "failed", seconds, str(error), self._peaks.get(node.name, 0.0)))
 
-    def skip(self, node: Node, why: str) -> Step:
+    def skip(self, node: Node, failed: str) -> Step:
+        """Leaves out a node that needs the failed one, or that is not started after it failed."""
+        why = f"not started after {failed} failed; --keep-going would"
+        if self.blocked(node):
+            self._because[node.name] = failed
+            why = f"needs {failed}, which failed"
         return self._done(Step(node.name, "skipped", 0.0, why))
 
     def delays(self) -> list[float]:

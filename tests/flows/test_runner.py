@@ -131,7 +131,8 @@ def test_a_failure_stops_new_starts_but_lets_finish_what_runs(tmp_path: Path) ->
     world.hold("long")
     states = world.run(lambda: world.wait_for("bad", "long"))
     assert states == {"bad": "failed", "long": "ran", "after": "skipped", "other": "skipped"}
-    assert "--keep-going" in world.steps.done["other"].error
+    assert world.steps.done["after"].error == "needs bad, which failed"
+    assert world.steps.done["other"].error == "not started after bad failed; --keep-going would"
 
 
 def test_keep_going_finishes_every_branch_that_does_not_depend_on_the_failure(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_keep_going_finishes_every_branch_that_does_not_depend_on_the_failure(tm
     world = World(tmp_path, nodes, Slots(2), keep_going=True)
     world.failing = {"bad"}
     assert world.run() == {"bad": "failed", "good": "ran", "other": "ran", "after": "skipped", "last": "skipped"}
-    assert world.steps.done["last"].error == "needs after, which was skipped"
+    assert world.steps.done["last"].error == "needs bad, which failed"
 
 
 def test_stopping_ends_what_runs_and_is_raised(tmp_path: Path) -> None:

@@ -102,6 +102,16 @@ def test_what_follows_a_failed_node_is_skipped_and_the_rest_goes_on(tmp_path: Pa
     assert dag.committed == ["d"]
 
 
+def test_after_a_failure_what_is_up_to_date_is_said_to_be_so_and_nothing_is_started(tmp_path: Path, commands) -> None:  # type: ignore[no-untyped-def]
+    ran = commands({"run a": [_ended(2, "bad data")]})
+    steps = _steps(FakeDag(stale="a"), tmp_path)
+    assert [node.name for node in steps.pending()] == ["a", "b", "c"]
+    serially(steps, keep_going=False)
+    assert {s.name: s.state for s in steps.done.values()} == {"a": "failed", "b": "skipped", "c": "skipped", "d": "cached"}
+    assert steps.done["c"].error == "needs a, which failed"
+    assert ran == ["run a"]
+
+
 def test_pending_holds_the_changed_nodes_and_all_that_follow_them(tmp_path: Path) -> None:
     assert [n.name for n in _steps(FakeDag(stale="b"), tmp_path).pending()] == ["b", "c"]
     assert _steps(FakeDag(stale=""), tmp_path).pending() == []
