@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.differences import differences
 from stages.common import atomic, plan
 from stages.common.errors import UserError, unknown
 from stages.common.plan import SECTIONS, Plan
@@ -72,7 +73,7 @@ def unite(plans: dict[str, dict[str, Any]]) -> dict[str, Any]:
             for name, node in (nodes if is_section else {section: nodes}).items():
                 key = f"{section}.{name}" if is_section else section
                 if name in united and united[name] != node:
-                    shown = "; ".join(differences(united[name], node))
+                    shown = "; ".join(differences(united[name], node, " / "))
                     raise UserError(
                         f"systems {origin[key]!r} and {system!r} define {key} differently: {shown}",
                         where=f"params/system/{system}.yaml",
@@ -81,15 +82,6 @@ def unite(plans: dict[str, dict[str, Any]]) -> dict[str, Any]:
                 united[name] = node
                 origin.setdefault(key, system)
     return whole
-
-
-def differences(a: Any, b: Any, path: str = "") -> Iterator[str]:
-    """Where two values of a plan differ, as `optim.lr: 0.1 / 0.3`."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in sorted({*a, *b}):
-            yield from differences(a.get(key), b.get(key), f"{path}.{key}" if path else key)
-    elif a != b:
-        yield f"{path}: {a!r} / {b!r}"
 
 
 def make(root: Path, chosen: Sequence[str], overrides: Sequence[str] = ()) -> tuple[dict[str, Any], Plan]:

@@ -19,11 +19,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from flows import lockfile
+from flows.differences import differences
 from flows.objects import unaltered
 from stages.common.errors import UserError
 
@@ -96,7 +98,7 @@ class Dag:
                 found.append("its command or its list of inputs and outputs changed")
             for dep in stage.deps:
                 if isinstance(dep, ParamsDependency):
-                    found += _differences(dict(dep.hash_info.value or {}), dep.read_params())
+                    found += differences(dict(dep.hash_info.value or {}), dep.read_params())
                 else:
                     found += [f"{path}: {state}" for path, state in dep.status().items()]
             for out in stage.outs:
@@ -178,11 +180,11 @@ class Dag:
         if not self._unwritten or time.monotonic() - self._waiting_since < older_than:
             return
         with self._dvc("dvc.lock"):
-            by_file: dict[str, list[Stage]] = {}
+            by_file: dict[Path, list[Stage]] = {}
             for stage in self._unwritten.values():
-                by_file.setdefault(stage.path, []).append(stage)
-            for stages in by_file.values():
-                stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+                by_file.setdefault(Path(stage.path).with_suffix(".lock"), []).append(stage)
+            for path, stages in by_file.items():
+                lockfile.write(self.repo, path, stages)
             self._unwritten.clear()
 
     @contextlib.contextmanager
@@ -259,23 +261,6 @@ class Dag:
                     if not where:
                         raise
                     raise UserError(f"DVC: {error}", where=f"dvc.yaml: {where}") from None
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Leaves that differ between two nested parameters: `a.b: 1 -> 2`."""
-    found = []
-    for key in dict.fromkeys([*old, *new]):
-        a, b, name = old.get(key), new.get(key), f"{prefix}{key}"
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += _differences(a, b, f"{name}.")
-        elif a != b:
-            found.append(f"{name}: {_short(old, key)} -> {_short(new, key)}")
-    return found
-
-
-def _short(values: Mapping[str, Any], key: str) -> str:
-    text = str(values[key]) if key in values else "nothing"
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _remedy(error: BaseException) -> str:

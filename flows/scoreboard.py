@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import compose
+from flows.differences import differences
 from stages.common import atomic
 from stages.common.errors import UserError
 from stages.common.plan import SECTIONS
@@ -92,7 +93,7 @@ def _of_this_plan(root: Path, name: str, data: dict[str, Any]) -> None:
         for key, node in data[section].items():
             other = run.get(section, {}).get(key)
             if other != node:
-                shown = "; ".join(compose.differences(other, node)) if other else "it is not there"
+                shown = "; ".join(differences(other, node, " / ")) if other else "it is not there"
                 raise UserError(
                     f"the plan that was run is not the system's: {section}.{key}: {shown}",
                     where=root / "params.yaml",

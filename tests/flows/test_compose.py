@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -139,13 +138,6 @@ def test_a_failed_composition_leaves_the_earlier_plan(root: Path) -> None:
     with pytest.raises(UserError):
         compose.write(root, ["none"])
     assert (root / "params.yaml").read_text() == before
-
-
-def test_differences_name_the_path_and_both_values() -> None:
-    a: dict[str, Any] = {"x": 1, "optim": {"lr": 0.1, "betas": [1, 2]}}
-    b: dict[str, Any] = {"y": 1, "optim": {"lr": 0.3, "betas": [1, 2]}}
-    assert list(compose.differences(a, b)) == ["optim.lr: 0.1 / 0.3", "x: 1 / None", "y: None / 1"]
-    assert list(compose.differences(a, a)) == []
 
 
 def output(folder: Path) -> Path:

@@ -1,0 +1,35 @@
+"""dvc.lock, written whole or not at all: DVC writes it in place, and killed meanwhile leaves half a file for nobody to read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.common import atomic
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc.stage import Stage
+
+
+def write(repo: Repo, path: Path, stages: Sequence[Stage]) -> None:
+    """Puts the entries of stages into the file, as DVC would; what it holds of others stays. DVC's lock is held."""
+    from dvc.stage.serialize import to_lockfile
+    from dvc.utils.serialize import modify_yaml
+
+    beside = path.with_name(f".{path.name}.new-{os.getpid()}")
+    try:
+        if path.exists():
+            shutil.copyfile(path, beside)
+        with modify_yaml(str(beside), fs=repo.fs) as content:
+            content.setdefault("schema", "2.0")  # first in the file
+            entries = content.setdefault("stages", {})
+            for stage in stages:
+                entries.update(to_lockfile(stage))
+        atomic.write_text(path, beside.read_text(encoding="utf-8"))
+    finally:
+        beside.unlink(missing_ok=True)
+    repo.scm_context.track_file(os.path.relpath(path))
