@@ -56,12 +56,12 @@ def test_verify_finds_a_flipped_bit_in_an_output_and_in_the_cache(ran: Path, cap
     assert found.json[0]["path"] == "data/encoders/trained/a.json"
 
 
-def test_verify_repair_removes_what_is_damaged_and_that_alone(ran: Path, capsys: Capture) -> None:
+def test_verify_repair_sets_aside_what_is_damaged_and_that_alone(ran: Path, capsys: Capture) -> None:
     flip(ran / "data/encoders/trained/a.json")
     good, bad = cached(ran, b"whole"), cached(ran, b"other")
     flip(bad)
     said = Said(capsys, "verify", "--repair")
-    assert said.code == 0 and "2 removed: run `dvc repro`" in said.out
+    assert said.code == 0 and "2 damaged: moved to .prelude/quarantine/" in said.out
     assert not (ran / "data/encoders/trained").exists() and not bad.exists()
     assert good.exists() and (ran / "data/encoders/random").is_dir()
     assert Said(capsys, "verify").code == 0

@@ -37,7 +37,7 @@ def test_a_scheduled_run_completes_and_is_in_mlflow_and_ctrl_c_stops_everything(
     with _served(project) as (process, said, family):
         api = _until(120, lambda: next(iter(re.findall(r"Prefect at (http://127\.0\.0\.1:\d+) ", said())), None), said)
         _until(60, lambda: "serving; Ctrl+C stops it" in said(), said)
-        assert "nightly/project" in said() and "every 6 s" in said()
+        assert "nightly/project" in said() and "every 15 s" in said()
         with urllib.request.urlopen(api, timeout=10) as page:
             assert b"<html" in page.read()
 
@@ -55,7 +55,7 @@ def test_a_scheduled_run_completes_and_is_in_mlflow_and_ctrl_c_stops_everything(
         stage = int(_until(60, lambda: _text(project / "waiting"), said))
         family += [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         assert psutil.pid_exists(stage) and len(family) > 3
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the runs as well
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the runs as well; none is just starting now
         _until(5, lambda: not psutil.pid_exists(stage), said)
         assert process.wait(timeout=30) == 0, said()
         assert "Cancelled: interrupted; what finished is kept" in said()
@@ -85,7 +85,7 @@ def _served(project: Path) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[
     """(the process, what it said so far, processes to look after); nothing of it outlives the block."""
     environment = {k: v for k, v in toy.environment().items() if not k.startswith("PREFECT_")}
     environment |= {"PYTHONPATH": _path(), "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
-    command = [sys.executable, "-m", "flows.cli", "serve", "nightly", "--interval", "6", "--port", "0"]
+    command = [sys.executable, "-m", "flows.cli", "serve", "nightly", "--interval", "15", "--port", "0"]
     heard = project / "said.log"
     family: list[psutil.Process] = []
     with heard.open("wb") as file:
