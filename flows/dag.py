@@ -119,8 +119,27 @@ class Dag:
                 return False
             return True
 
-    def restore(self, node: Node, *, force: bool = False) -> bool:
-        """Removes the outputs, and brings them back from the run cache (not with `force`). Whether it could."""
+    def pull_run_cache(self) -> None:
+        """Brings here what DVC's default remote knows of finished runs. Raises UserError where it cannot."""
+        from dvc.config import NoRemoteError
+        from dvc.stage.cache import RunCacheNotSupported
+
+        with self._dvc():
+            where = self.root / ".dvc" / "config"
+            try:
+                self.repo.cloud.get_remote(command="pull")
+                with contextlib.suppress(RunCacheNotSupported):  # a remote behind HTTP has none; dvc.lock may do
+                    self.repo.stage_cache.pull(None)
+            except NoRemoteError:
+                raise UserError("DVC has no default remote", where=where, do="`dvc remote add -d NAME URL`") from None
+            except Exception as error:  # DVC's, or of the library that speaks to the remote
+                raise UserError(f"DVC's remote cannot be read: {error}", where=where, do="see docs/remote.md") from None
+
+    def restore(self, node: Node, *, force: bool = False, pull: bool = False) -> bool:
+        """Removes the outputs, and brings them back from the run cache (not with `force`). Whether it could.
+
+        pull: outputs that the cache lacks come from DVC's remote.
+        """
         from dvc.stage.cache import RunCacheNotFoundError
 
         stage = self._stages[node.name]
@@ -133,7 +152,7 @@ class Dag:
             stage.remove_outs(ignore_remove=False, force=False)
             if not force:
                 try:
-                    self.repo.stage_cache.restore(stage)
+                    self.repo.stage_cache.restore(stage, pull=pull)
                 except RunCacheNotFoundError:
                     pass
                 else:
