@@ -255,7 +255,8 @@ class Dag:
                 except DvcException as error:
                     if not where:
                         raise
-                    raise UserError(f"DVC: {error}", where=f"dvc.yaml: {where}") from None
+                    do = "wait for the other DVC process to end" if isinstance(error, LockError) else None
+                    raise UserError(f"DVC: {error}", where=f"dvc.yaml: {where}", do=do) from None
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
