@@ -31,6 +31,18 @@ def main(argv=None):
 """
 
 
+STUBBORN = """
+
+def main(argv=None):
+    import pathlib, signal, time
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    pathlib.Path("waiting").touch()
+    time.sleep(60)
+"""
+
+
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """A tiny plan whose pretraining takes some seconds, nothing run."""
@@ -100,6 +112,7 @@ def test_a_resumed_pretraining_ends_in_the_bytes_of_an_unbroken_one_whose_databa
 
 
 def test_an_output_cut_short_with_exit_code_0_is_no_result(copy: Copy) -> None:
+    copy.prelude("run", "--no-prefect", "ingest@digits")
     stage = copy.folder / "stages/ingest/__main__.py"
     whole = stage.read_text()
     stage.write_text(whole + CUT)
@@ -108,3 +121,21 @@ def test_an_output_cut_short_with_exit_code_0_is_no_result(copy: Copy) -> None:
     stage.write_text(whole)
     assert "1 cached" in copy.prelude("run", "--no-prefect", "ingest@digits")  # nothing of it was committed
     assert "every output" in copy.prelude("verify")
+
+
+def test_a_stage_that_ignores_sigterm_is_gone_within_five_seconds(copy: Copy) -> None:
+    copy.prelude("run", "--no-prefect", "ingest@digits")
+    stage = copy.folder / "stages/ingest/__main__.py"
+    whole = stage.read_text()
+    stage.write_text(whole + STUBBORN)
+    with background(copy, "ingest@digits") as run:
+        run.until((copy.folder / "waiting").exists)
+        processes = [pid for pid in descendants(run.process.pid) if os.getsid(pid) != run.process.pid]
+        assert processes
+        sent = time.monotonic()
+        interrupt(run, signal.SIGTERM)
+        run.until(lambda: all(gone(pid) for pid in processes))
+        assert 1 < time.monotonic() - sent < 5  # it was given time to tidy up
+        assert run.end() == 130, run.said()
+    stage.write_text(whole)
+    assert "1 cached" in copy.prelude("run", "--no-prefect", "ingest@digits")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -99,8 +100,6 @@ def command_line(pid: int) -> str:
 
 def interrupt(run: Background, number: int) -> None:
     """SIGINT goes to the whole group, as Ctrl+C does; any other signal to the process alone."""
-    import signal
-
     if number == signal.SIGINT:
         os.killpg(run.process.pid, number)
     else:
