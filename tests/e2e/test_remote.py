@@ -134,6 +134,7 @@ def test_dvc_repro_can_do_that_too(origin: Copy, clone: Clone) -> None:
 
 
 def test_a_damaged_object_comes_back_from_the_remote(origin: Copy, clone: Clone) -> None:
+    clone.run("git", "checkout", "-q", "dvc.lock")
     clone.dvc("pull")
     weights = "data/encoders/simclr/seed=0/encoder.safetensors"
     flip(clone.folder / weights)  # a hard link into the cache: DVC trusts both
