@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--keep-going", action="store_true", help="after a failure finish every branch that does not depend on it")
     one.add_argument("--workers", type=int, metavar="N", help="cores to use; default: all")
     one.add_argument("--wait", action="store_true", help="wait while another run is at work in this workspace")
+    one.add_argument("--pull", action="store_true", help="bring from DVC's remote what is known there, compute the rest")
     one.add_argument("--no-prefect", dest="prefect", action="store_false", help="go without Prefect")
 
     one = command("sweep", _sweep, "run a plan with variants of its nodes, compare them, choose one without labels")
@@ -168,6 +169,10 @@ def _run(args: argparse.Namespace) -> int:
 
         print(dry.text(dry.foresee(Path(), targets, force=args.force)))
         return 0
+    if args.pull:
+        from flows import remote
+
+        print(f"restored from DVC's remote: {len(remote.pull(Path(), targets, wait=args.wait))}", flush=True)
     outcome = pipeline.run(
         targets, args.force, keep_going=args.keep_going, workers=args.workers, wait=args.wait, prefect=args.prefect
     )

@@ -122,8 +122,27 @@ class Dag:
                 return False
             return True
 
-    def restore(self, node: Node, *, force: bool = False) -> bool:
-        """Removes the outputs, and brings them back from the run cache (not with `force`). Whether it could."""
+    def pull_run_cache(self) -> None:
+        """Brings here what DVC's default remote knows of finished runs. Raises UserError where it cannot."""
+        from dvc.config import NoRemoteError
+        from dvc.stage.cache import RunCacheNotSupported
+
+        with self._dvc():
+            where = self.root / ".dvc" / "config"
+            try:
+                self.repo.cloud.get_remote(command="pull")
+                with contextlib.suppress(RunCacheNotSupported):  # a remote behind HTTP has none; dvc.lock may do
+                    self.repo.stage_cache.pull(None)
+            except NoRemoteError:
+                raise UserError("DVC has no default remote", where=where, do="`dvc remote add -d NAME URL`") from None
+            except Exception as error:  # DVC's, or of the library that speaks to the remote
+                raise UserError(f"DVC's remote cannot be read: {error}", where=where, do="see docs/remote.md") from None
+
+    def restore(self, node: Node, *, force: bool = False, pull: bool = False) -> bool:
+        """Removes the outputs, and brings them back from the run cache (not with `force`). Whether it could.
+
+        pull: outputs that the cache lacks come from DVC's remote.
+        """
         from dvc.stage.cache import RunCacheNotFoundError
 
         stage = self._stages[node.name]
@@ -136,7 +155,7 @@ class Dag:
             stage.remove_outs(ignore_remove=False, force=False)
             if not force:
                 try:
-                    self.repo.stage_cache.restore(stage)
+                    self.repo.stage_cache.restore(stage, pull=pull)
                 except RunCacheNotFoundError:
                     pass
                 else:
@@ -260,7 +279,8 @@ class Dag:
                 except DvcException as error:
                     if not where:
                         raise
-                    raise UserError(f"DVC: {error}", where=f"dvc.yaml: {where}") from None
+                    do = "wait for the other DVC process to end" if isinstance(error, LockError) else None
+                    raise UserError(f"DVC: {error}", where=f"dvc.yaml: {where}", do=do) from None
 
 
 def _remedy(error: BaseException) -> str:
