@@ -176,10 +176,13 @@ def _run(args: argparse.Namespace) -> int:
     outcome = pipeline.run(
         targets, args.force, keep_going=args.keep_going, workers=args.workers, wait=args.wait, prefect=args.prefect
     )
-    if outcome.stopped:
-        return 130
-    print_scoreboard(Path())
-    return 1 if outcome.failed else 0
+    if not outcome.stopped:
+        print_scoreboard(Path())
+    code = 130 if outcome.stopped else 1 if outcome.failed else 0
+    if outcome.lost_prefect:  # all is written; threads of its client wait for a server that is gone
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 def _sweep(args: argparse.Namespace) -> int:

@@ -72,7 +72,8 @@ def run_with(work: Work, name: str) -> None:
         work.lost.append(f"Prefect failed: {_first_line(error)}")
     finally:
         _work.remove(work)
-        _flush()  # the server may be ours, and stop next
+        if not work.lost:
+            _flush()  # the server may be ours, and stop next
     if work.steps.why_stopped:
         raise worker.Stopped(work.steps.why_stopped)
 
@@ -107,8 +108,10 @@ def run_nodes(work: Work) -> State[Any]:
     for step in steps.done.values():
         if step.state == "skipped":
             log.warning("%s is skipped: %s", step.name, step.error)
-    links = tracking()
-    publish(steps.workspace, links)
+    if work.lost:
+        work.after()
+    else:
+        publish(steps.workspace, tracking())
     failed = [s.name for s in steps.done.values() if s.state == "failed"]
     return Failed(message=f"failed: {', '.join(failed)}") if failed else Completed(message=f"{len(steps.done)} nodes")
 
@@ -148,6 +151,9 @@ def _prepare(work: Work) -> None:
 def _taken(work: Work, node: Node, grant: Grant) -> None:
     """The node's task run; where Prefect fails, the node is taken without it."""
     steps = work.steps
+    if work.lost:  # each question to a server that is gone would take its time
+        attempt(steps, node, grant)
+        return
     work.grants[node.name], started = grant, time.monotonic()
     before = [work.states[up] for up in node.upstream if up in work.states]
     try:

@@ -41,6 +41,7 @@ class Outcome:
     notes: list[str] = field(default_factory=list)  # what went otherwise than planned, without harm to the results
     stopped: str = ""  # on whose word the run ended early
     tracked: bool = False
+    lost_prefect: bool = False  # its server was lost: its client's threads would look for it for a minute after the end
 
     @property
     def ok(self) -> bool:
@@ -132,6 +133,7 @@ def _work(runner: Runner, plan: plans.Plan, server: Server | None, title: str, o
             run_with(work, title)
         finally:
             outcome.notes += [f"{why}. The run went on without it" for why in work.lost]
+            outcome.lost_prefect = bool(work.lost)
         left = [node for node in steps.nodes if node.name not in steps.done]
         if left:  # Prefect failed before it came to them
             runner.run(lambda node, grant: attempt(steps, node, grant))

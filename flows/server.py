@@ -33,6 +33,7 @@ def environment(workspace: Workspace) -> None:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": f"{STARTUP_S:.0f}",
         "PREFECT_HOME": str(home),
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # its client's threads, where a server is gone: the run says so itself
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     }.items():
@@ -73,6 +74,7 @@ class Server:
             self._named = "PREFECT_API_URL" not in os.environ
             os.environ["PREFECT_API_URL"] = self.url
             return
+        os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "1")  # by default a minute a question; ours is never restarted
         port = _free_port(self.port)
         self.url = f"http://127.0.0.1:{port}/api"
         self.log.parent.mkdir(parents=True, exist_ok=True)
