@@ -178,6 +178,7 @@ def _read(output: Connection, write: Callable[[str], object], say: Say, lines: l
 
 def _child(command: str, root: str, environment: Mapping[str, str], output: Connection) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the run was started
     die_with_owner()
     sys.stdout.flush()
     for stream in (1, 2):

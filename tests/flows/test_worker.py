@@ -111,6 +111,32 @@ def test_an_interrupted_wait_interrupts_the_command(workspace: Path) -> None:
     assert (workspace / "tidied").read_text() == "tidy\n"
 
 
+def test_a_command_is_interrupted_also_where_the_run_itself_ignores_interrupts(workspace: Path) -> None:
+    script = f"""
+        import signal, threading, time
+        from pathlib import Path
+        from flows import worker
+        if __name__ == "__main__":
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            worker.PRELOAD = []
+            root, stop = Path({str(workspace)!r}), threading.Event()
+            command = "trap 'echo tidy > tidied; exit 130' INT; touch started; sleep 30 & wait"
+            def end():
+                while not (root / "started").exists():
+                    time.sleep(0.05)
+                stop.set()
+            threading.Thread(target=end).start()
+            try:
+                worker.run(command, root, root / "log", stop=stop)
+            except worker.Stopped:
+                pass
+    """
+    file = workspace / "owner.py"
+    file.write_text(textwrap.dedent(script))
+    subprocess.run([sys.executable, str(file)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=60)
+    assert (workspace / "tidied").read_text() == "tidy\n"
+
+
 def test_a_killed_pipeline_leaves_no_command_that_goes_on_writing(workspace: Path) -> None:
     script = f"""
         from pathlib import Path
