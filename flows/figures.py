@@ -9,14 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass
-class Figure:
-    """One metric at one label share (or of one subgroup, or split), by seed; None: not finite. n: items behind it."""
+@dataclass(kw_only=True)
+class BySeed:
+    """Values of one figure by seed; None: not finite, or not there."""
 
-    name: str
-    slice: str
-    n: int | None = None
-    values: dict[int | None, float | None] = field(default_factory=dict)
+    values: dict[Any, float | None] = field(default_factory=dict)
 
     @property
     def finite(self) -> list[float]:
@@ -31,6 +28,15 @@ class Figure:
     def std(self) -> float | None:
         """Sample standard deviation; None for fewer than two values."""
         return statistics.stdev(self.finite) if len(self.finite) > 1 else None
+
+
+@dataclass
+class Figure(BySeed):
+    """One metric at one label share (or of one subgroup, or split). n: items behind it. Seed None: of the whole node."""
+
+    name: str
+    slice: str
+    n: int | None = None
 
 
 def figures(record: Mapping[str, Any]) -> list[Figure]:

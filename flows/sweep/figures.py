@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flows.figures import BySeed
 from flows.sweep.variants import Node, Variant
 from flows.tracking.recorded import Recorded, read
 from stages.common.errors import unknown
@@ -44,28 +44,14 @@ class Measure:
         return self.name if self.slice == "all" else f"{self.name} at {share}"
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A measure of one variant: its values by seed (None: not finite or not there), over the seeds that the node has."""
-
-    values: dict[int, float | None]
-
-    @property
-    def finite(self) -> list[float]:
-        return [v for v in self.values.values() if v is not None]
+@dataclass(kw_only=True)
+class Figure(BySeed):
+    """A measure of one variant, over the seeds that the node has."""
 
     @property
     def whole(self) -> bool:
         """Whether every seed has a finite value."""
         return bool(self.values) and len(self.finite) == len(self.values)
-
-    @property
-    def mean(self) -> float | None:
-        return statistics.fmean(self.finite) if self.finite else None
-
-    @property
-    def std(self) -> float | None:
-        return statistics.stdev(self.finite) if len(self.finite) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -142,4 +128,4 @@ def _figure(measure: Measure, variant: Variant, plan: Plan, records: Mapping[Nod
     record = records.get(measure.node)
     rows: list[dict[str, Any]] = record.data["metrics"] if record else []
     mine = {m["seed"]: m["value"] for m in rows if (m["name"], m["slice"]) == (measure.name, measure.slice)}
-    return Figure({s: v if (v := mine.get(s)) is not None and math.isfinite(v) else None for s in seeds})
+    return Figure(values={s: v if (v := mine.get(s)) is not None and math.isfinite(v) else None for s in seeds})

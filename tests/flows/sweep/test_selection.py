@@ -25,7 +25,7 @@ PROBE = ("tasks", "probe_e0")
 
 
 def ranked(*rows: tuple[float | None, ...]) -> list[Figure]:
-    return [Figure(dict(enumerate(values))) for values in rows]
+    return [Figure(values=dict(enumerate(values))) for values in rows]
 
 
 def test_the_best_mean_is_chosen() -> None:
@@ -42,7 +42,7 @@ def test_a_variant_with_a_seed_missing_or_not_finite_is_never_chosen() -> None:
     found = selection.pick(RANKME, ranked((9.0, None), (1.0, 1.0), (None, None), (2.0, 1.0)))
     assert (found.index, found.unfit) == (3, [0, 2])
     assert selection.pick(RANKME, ranked((9.0, None), (None, 1.0))).index is None
-    assert selection.pick(RANKME, [Figure({})]).index is None
+    assert selection.pick(RANKME, [Figure(values={})]).index is None
 
 
 @pytest.mark.parametrize(("name", "index"), [("rmse", 1), ("rankme", 2), ("alpha_req", 0)])
