@@ -260,7 +260,7 @@ _row = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(given_rows=st.lists(_row, min_size=1, max_size=12))
 def test_any_rows_read_back_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, given_rows: list[dict[str, Any]]

@@ -66,7 +66,7 @@ def test_numbers_have_no_scores_and_frames_have_an_index(tmp_path: Path) -> None
     assert np.array_equal(found.target, given_.target, equal_nan=True) and found.prediction.tolist() == [0.25, 2.0]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(n=st.integers(1, 6), c=st.integers(1, 4), seeds=st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True))
 def test_any_scores_read_back(tmp_path_factory: pytest.TempPathFactory, n: int, c: int, seeds: list[int]) -> None:
     rng = np.random.default_rng(n * c)

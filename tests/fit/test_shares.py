@@ -40,7 +40,7 @@ def test_seeds_draw_different_labels() -> None:
 
 
 @given(st.permutations(range(200)), st.integers(0, 10))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_draw_does_not_depend_on_the_order_of_rows(order: list[int], seed: int) -> None:
     shuffled = shares.take("7", KEY[order], seed, CLASSES[order])
     assert {IDS[order[i]] for i in np.flatnonzero(shuffled)} == chosen("7", seed)

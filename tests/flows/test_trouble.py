@@ -116,7 +116,7 @@ def test_a_stage_that_the_kernel_kills_for_memory_is_said_to_be_that(project: Pa
     assert outcome.failed == ["join"]
     assert "the kernel killed it for want of memory" in said
     (peak,) = set(re.findall(r"its processes held (\d+) MiB at most", said))  # said at once, and again at the end
-    assert 40 < int(peak) < 200
+    assert 40 < int(peak) < 500  # the worker's own pages and its shell's count too
     _completes(project)
 
 
