@@ -29,8 +29,9 @@ class StageFailed(Exception):
     """A stage's command failed. passing: it may succeed on another try (its process was killed, the disk or network failed)."""
 
     def __init__(self, name: str, text: str, *, passing: bool, log: Path | None = None) -> None:
-        self.name, self.text, self.passing, self.log = name, text, passing, log
-        super().__init__(f"{name}: {text}" + (f"\n  log: {log}" if log else ""))
+        self.name, self.passing = name, passing
+        self.text = text + (f"\n  log: {log}" if log else "")
+        super().__init__(f"{name}: {self.text}")
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ class Steps:
                 raise StageFailed(node.name, text, passing=False, log=log) from None
 
     def fail(self, node: Node, error: StageFailed | UserError, seconds: float = 0.0) -> Step:
-        return self._done(Step(node.name, "failed", seconds, str(error), self._peaks.get(node.name, 0.0)))
+        text = error.text if isinstance(error, StageFailed) else str(error)
+        return self._done(Step(node.name, "failed", seconds, text, self._peaks.get(node.name, 0.0)))
 
     def skip(self, node: Node, failed: str) -> Step:
         """Leaves out a node that needs the failed one, or that is not started after it failed."""
@@ -169,7 +171,7 @@ def attempt(steps: Steps, node: Node, grant: Grant | None = None) -> Step:
         except StageFailed as error:
             if delay is None or not error.passing:
                 return steps.fail(node, error, time.monotonic() - started)
-            steps.say(node.name, f"tried again in {delay:g} s: {error.text}")
+            steps.say(node.name, f"tried again in {delay:g} s: {error.text.splitlines()[0]}")
             if steps.stop.wait(delay):
                 raise worker.Stopped(node.name) from None
         except UserError as error:
