@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DVC = [sys.executable, "-m", "dvc", "repro", "-q"]
 RUN = [sys.executable, "-m", "flows.cli", "run"]
 PLAIN = [sys.executable, "-m", "benchmarks.plain"]
-FEW, MANY = 16, 48  # instant stages: what a run costs however many there are falls out of the difference
+FEW, MANY = 16, 144  # instant stages: what a run costs however many there are falls out of the difference
 Task = Callable[[], float]
 
 
