@@ -11,7 +11,8 @@ import fcntl
 import json
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ async def _serve(wanted: list[Deployment], wish: Wish) -> None:
 
     runner, stopped = Runner(pause_on_shutdown=False, limit=None), asyncio.Event()
     loop = asyncio.get_running_loop()
+    _hear_interrupts(lambda: loop.call_soon_threadsafe(stopped.set))
     if wish.notify:
         await block_exists(wish.notify)
     for one in wanted:
@@ -65,8 +67,7 @@ async def _serve(wanted: list[Deployment], wish: Wish) -> None:
     working = asyncio.create_task(runner.start())
     while not runner.started and not working.done():  # it sets a handler of its own, which ours replaces
         await asyncio.sleep(0.05)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
     print("serving; Ctrl+C stops it", flush=True)
     waiting = asyncio.create_task(stopped.wait())
     await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -77,6 +78,21 @@ async def _serve(wanted: list[Deployment], wish: Wish) -> None:
     waiting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await working
+
+
+def _hear_interrupts(heard: Callable[[], object]) -> None:
+    """Calls back at Ctrl+C, which is kept from the runs that are started from now on: a terminal sends it to them as well.
+
+    A blocked signal stays blocked in a new process, until that knows what to do with it (turns.follow_server).
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    def wait() -> None:
+        signal.sigwait({signal.SIGINT})
+        heard()
+
+    threading.Thread(target=wait, name="prelude-interrupt", daemon=True).start()
+    signal.signal(signal.SIGINT, lambda number, frame: heard())  # where a thread that is older than this takes it
 
 
 async def _stop_runs() -> None:

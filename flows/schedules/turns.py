@@ -33,7 +33,12 @@ def turn(workspace: Workspace, kind: str) -> Iterator[bool]:
 
 
 def follow_server() -> None:
-    """In a process that `prelude serve` started: dies with it; Ctrl+C is for that one, which sends SIGTERM once."""
+    """In a process that `prelude serve` started: dies with it; Ctrl+C is for that one, which sends SIGTERM once.
+
+    It has kept SIGINT from us so far. A handler that does nothing, since what is ignored stays so in the stages, which are
+    stopped by it.
+    """
     if os.environ.get(SERVING) == str(os.getppid()) and threading.current_thread() is threading.main_thread():
         die_with_parent()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

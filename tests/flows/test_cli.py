@@ -24,7 +24,7 @@ def test_outside_a_workspace_every_command_says_where_to_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for command in (["plan"], ["systems"], ["show", "a"], ["verify"], ["doctor"], ["ui"], ["run"]):
+    for command in (["plan"], ["systems"], ["show", "a"], ["verify"], ["doctor"], ["ui"], ["run"], ["serve"]):
         said = Said(capsys, *command)
         assert said.code == 2 and said.out == ""
         assert said.err.startswith("error: this is no Prelude workspace") and "do: change into a folder" in said.err
@@ -146,7 +146,7 @@ def test_the_command_line_runs_as_a_program(root: Path) -> None:
         [sys.executable, cli.__file__, "--help"], capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}
     )
     assert done.returncode == 0
-    assert all(command in done.stdout for command in ("plan", "run", "systems", "show", "verify", "ui", "doctor"))
+    assert all(command in done.stdout for command in ("plan", "run", "systems", "show", "verify", "serve", "ui", "doctor"))
 
 
 def test_doctor_works_where_libraries_are_missing(root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`prelude verify`: a flipped bit is found wherever it is, and a repair removes no more than it must."""
+"""`prelude verify`: a flipped bit is found wherever it is, and a repair sets aside no more than it must."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.alone import alone
 from stages.common import atomic
+from stages.common.workspace import Workspace
 from tests.flows.conftest import Said
 
 Capture = pytest.CaptureFixture[str]
@@ -61,8 +63,12 @@ def test_verify_repair_sets_aside_what_is_damaged_and_that_alone(ran: Path, caps
     good, bad = cached(ran, b"whole"), cached(ran, b"other")
     flip(bad)
     said = Said(capsys, "verify", "--repair")
-    assert said.code == 0 and "2 damaged: moved to .prelude/quarantine/" in said.out
+    assert said.code == 0 and "2 damaged: moved to .prelude/quarantine/" in said.out and "run `prelude run`" in said.out
     assert not (ran / "data/encoders/trained").exists() and not bad.exists()
+    (place,) = (ran / ".prelude/quarantine").iterdir()
+    assert (place / "data/encoders/trained/a.json").is_file() and (place / "data/encoders/trained/manifest.json").is_file()
+    assert (place / "cache" / bad.parent.name / bad.name).read_bytes() != b"other"
+    assert [d["kind"] for d in atomic.read_json(place / "damage.json")] == ["output", "cache"]
     assert good.exists() and (ran / "data/encoders/random").is_dir()
     assert Said(capsys, "verify").code == 0
 
@@ -80,6 +86,15 @@ def test_verify_finds_every_kind_of_damage(ran: Path, capsys: Capture, damage: s
     assert said.code == 1 and [d["path"] for d in said.json] == ["data/tasks/one/probe"]
     assert Said(capsys, "verify", "--repair").code == 0
     assert not folder.exists() and Said(capsys, "verify").code == 0
+
+
+def test_a_repair_is_refused_while_a_run_is_at_work_and_a_look_is_not(ran: Path, capsys: Capture) -> None:
+    flip(ran / "data/encoders/trained/a.json")
+    with alone(Workspace(ran), "long"):
+        said = Said(capsys, "verify", "--repair")
+        assert said.code == 2 and "another run is at work" in said.err
+        assert Said(capsys, "verify").code == 1
+    assert (ran / "data/encoders/trained/a.json").exists()
 
 
 def test_repair_stays_inside_the_data_folder(ran: Path, capsys: Capture) -> None:

@@ -25,7 +25,16 @@ from tests.flows import toy, tracking_db
 from tests.flows import workspace as build
 from tests.flows.schedules.kit import ROOT
 
-SLOW = "import os, sys, time\nif 'joined' in sys.argv[1]: open('waiting', 'w').write(str(os.getpid())); time.sleep(300)\n"
+SLOW = """
+import os, sys, time
+if 'joined' in sys.argv[1]:
+    open('waiting', 'w').write(str(os.getpid()))
+    try:
+        time.sleep(300)
+    except KeyboardInterrupt:
+        open('tidied', 'w').close()
+        sys.exit(1)
+"""
 
 
 @pytest.mark.slow
@@ -57,6 +66,7 @@ def test_a_scheduled_run_completes_and_is_in_mlflow_and_ctrl_c_stops_everything(
         assert psutil.pid_exists(stage) and len(family) > 3
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the runs as well; none is just starting now
         _until(5, lambda: not psutil.pid_exists(stage), said)
+        assert (project / "tidied").exists()  # it was interrupted, and not only killed
         assert process.wait(timeout=30) == 0, said()
         assert "Cancelled: interrupted; what finished is kept" in said()
         assert [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
