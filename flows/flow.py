@@ -5,6 +5,7 @@ Paths and names travel, never data: no results are kept and Prefect's own cachin
 
 from __future__ import annotations
 
+import contextvars
 import re
 import threading
 import time
@@ -30,6 +31,7 @@ from stages.common.errors import UserError
 from stages.common.workspace import Workspace
 
 Links = dict[str, str]  # address by name
+_LOOK_S, _SHOWN_S = 0.1, 5.0  # between two looks whether a node has ended; what its task run may take after that
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Work:
     lost: list[str] = field(default_factory=list)
     grants: dict[str, Grant] = field(default_factory=dict)
     states: dict[str, State[Any]] = field(default_factory=dict)  # of finished task runs, by node: what follows points to them
+    early: dict[str, threading.Thread] = field(default_factory=dict)  # show nodes that were taken before the server was there
     stopped: list[worker.Stopped] = field(default_factory=list)
 
     @property
@@ -102,8 +105,16 @@ def run_nodes(work: Work) -> State[Any]:
         steps.why_stopped = "cancelled in Prefect"
         steps.stop.set()
 
+    for node in work.runner.begun():
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(_show, work, node), daemon=True)
+        work.early[node.name] = thread
+        thread.start()
     with oversight.Oversight(context.flow_run.id, steps.workspace, lambda: list(worker.running), cancel):
-        work.runner.run(lambda node, grant: _taken(work, node, grant))
+        try:
+            work.runner.run(lambda node, grant: _taken(work, node, grant))
+        finally:
+            for thread in work.early.values():
+                thread.join(_SHOWN_S)
     log = get_run_logger()
     for step in steps.done.values():
         if step.state == "skipped":
@@ -155,9 +166,8 @@ def _taken(work: Work, node: Node, grant: Grant) -> None:
         attempt(steps, node, grant)
         return
     work.grants[node.name], started = grant, time.monotonic()
-    before = [work.states[up] for up in node.upstream if up in work.states]
     try:
-        state: Any = _task(steps, node, grant)(node.name, return_state=True, wait_for=before)
+        state: Any = _task(steps, node, grant)(node.name, return_state=True, wait_for=_before(work, node))
     except Exception as error:
         if not work.lost:
             work.lost.append(f"Prefect failed: {_first_line(error)}")
@@ -170,6 +180,36 @@ def _taken(work: Work, node: Node, grant: Grant) -> None:
         raise work.stopped[0]
     if node.name not in steps.done:
         attempt(steps, node, grant)
+
+
+def _before(work: Work, node: Node) -> list[State[Any]]:
+    """The states of the task runs whose outputs a node reads."""
+    for name in node.upstream:
+        if name in work.early:
+            work.early[name].join(_SHOWN_S)
+    return [work.states[name] for name in node.upstream if name in work.states]
+
+
+def _show(work: Work, node: Node) -> None:
+    """The task run of a node that was taken early: it waits for the node's end."""
+    try:
+        shown = _wait.with_options(name=node.name, task_run_name=node.name)
+        work.states[node.name] = shown(node.name, return_state=True, wait_for=_before(work, node))
+    except Exception as error:
+        work.lost += [] if work.lost else [f"Prefect failed: {_first_line(error)}"]
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def _wait(name: str) -> State[str]:
+    """Ends as the node does, which runs elsewhere in this process."""
+    steps = _work[-1].steps
+    while name not in steps.done:
+        if steps.stop.wait(_LOOK_S):
+            return Cancelled(message="stopped", data=name)
+    step = steps.done[name]
+    if step.state == "failed":
+        return Failed(message=step.error)
+    return Completed(name=step.state.capitalize(), message=f"{step.seconds:.1f} s", data=name)
 
 
 def _task(steps: Steps, node: Node, grant: Grant) -> Task[Any, Any]:

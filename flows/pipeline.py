@@ -7,7 +7,9 @@ to date does not wait for it.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,10 +17,11 @@ from pathlib import Path
 
 from flows import slots, worker
 from flows.alone import alone
-from flows.dag import Dag
+from flows.dag import Dag, Node
 from flows.runner import Runner
 from flows.screen import Screen, screen, summary
 from flows.server import Server
+from flows.slots import Grant
 from flows.steps import Step, Steps, attempt
 from flows.tracking.marker import up_to_date
 from stages.common import plan as plans
@@ -113,20 +116,23 @@ def _work(runner: Runner, plan: plans.Plan, server: Server | None, title: str, o
     workspace, steps = runner.steps.workspace, runner.steps
     with Tail(workspace, plan, run_name=title) if plan.encoders else contextlib.nullcontext() as tail:
 
+        def alone(node: Node, grant: Grant) -> Step:
+            return attempt(steps, node, grant)
+
         def after() -> dict[str, str]:
             if tail is not None:
                 tail.close()
             _fill(outcome, steps)
             return _track(workspace, plan, title, outcome)
 
-        why = server.ready() if server is not None and not _inside_a_flow() else ""
+        why = _first_nodes(runner, server) if server is not None and not _inside_a_flow() else ""
         if server is None or why:
             if why:
                 outcome.notes.append(f"{why}. The run went on without Prefect")
                 shown.say(outcome.notes[-1])
-            runner.run(lambda node, grant: attempt(steps, node, grant))
+            runner.run(alone)
             return
-        from flows.flow import Work, run_with  # 2 s of imports, while the server starts
+        from flows.flow import Work, run_with
 
         work = Work(runner, after, server.own)
         try:
@@ -134,9 +140,23 @@ def _work(runner: Runner, plan: plans.Plan, server: Server | None, title: str, o
         finally:
             outcome.notes += [f"{why}. The run went on without it" for why in work.lost]
             outcome.lost_prefect = bool(work.lost)
-        left = [node for node in steps.nodes if node.name not in steps.done]
-        if left:  # Prefect failed before it came to them
-            runner.run(lambda node, grant: attempt(steps, node, grant))
+        if any(node.name not in steps.done for node in steps.nodes):  # Prefect failed before it came to them
+            runner.run(alone)
+
+
+def _first_nodes(runner: Runner, server: Server) -> str:
+    """Takes nodes until Prefect's server answers; returns why it never will, or nothing. The flow shows them later."""
+    imported = threading.Thread(target=importlib.import_module, args=("flows.flow",), daemon=True)  # 2 s
+    imported.start()
+    found: list[str | None] = [None]
+
+    def until() -> bool:
+        found[0] = server.look() if not found[0] else found[0]
+        return found[0] is not None and not imported.is_alive()
+
+    runner.run(lambda node, grant: attempt(runner.steps, node, grant), until)
+    imported.join()
+    return server.ready() if found[0] is None else found[0]
 
 
 def _track(workspace: Workspace, plan: plans.Plan, title: str, outcome: Outcome) -> dict[str, str]:

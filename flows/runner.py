@@ -30,31 +30,46 @@ class Runner:
     needs: dict[str, Need]
     keep_going: bool = False
     _ended: queue.SimpleQueue[tuple[Node, BaseException | None]] = field(default_factory=queue.SimpleQueue)
+    _waiting: list[Node] = field(default_factory=list)
+    _running: dict[str, Grant] = field(default_factory=dict)
+    _pool: ThreadPoolExecutor | None = None
 
-    def run(self, take: Take) -> None:
+    def run(self, take: Take, until: Callable[[], bool] = lambda: False) -> None:
         """Calls `take(node, grant)` in a thread for each node; it leaves the node's step in `steps.done`.
 
-        Returns when all that can be done is done. When it is interrupted, `steps.stop` is set, or `take` raises, running
-        commands are stopped first; then that, or worker.Stopped, is raised.
+        Returns when all that can be done is done; or as soon as `until` says so: what runs then goes on, and a further call
+        takes the nodes that are left. When it is interrupted, `steps.stop` is set, or `take` raises, running commands are
+        stopped first; then that, or worker.Stopped, is raised.
         """
-        waiting = by_urgency(self.steps.nodes)
-        running: dict[str, Grant] = {}
-        pool = ThreadPoolExecutor(max(1, len(waiting)), thread_name_prefix="prelude-node")
+        if self._pool is None:
+            self._waiting = by_urgency(self.steps.nodes)
+            self._pool = ThreadPoolExecutor(max(1, len(self._waiting)), thread_name_prefix="prelude-node")
         try:
-            while waiting or running:
+            while self._waiting or self._running:
                 self._go_on()
-                waiting = self._start(waiting, running, pool, take)
-                if running:
-                    self._finish(running)
+                if until():
+                    return
+                self._waiting = self._start(self._waiting, take)
+                if self._running:
+                    self._finish(until)
         except BaseException as error:
             self.steps.why_stopped = self.steps.why_stopped or _on_whose_word(error)
             self.steps.stop.set()
+            self._close()
             raise
-        finally:
-            pool.shutdown(wait=True)
-            self.steps.dag.flush()
+        self._close()
 
-    def _start(self, waiting: list[Node], running: dict[str, Grant], pool: ThreadPoolExecutor, take: Take) -> list[Node]:
+    def begun(self) -> list[Node]:
+        """The nodes that were taken so far."""
+        taken = self._running.keys() | {name for name, step in self.steps.done.items() if step.state != "skipped"}
+        return [node for node in self.steps.nodes if node.name in taken]
+
+    def _close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+        self.steps.dag.flush()
+
+    def _start(self, waiting: list[Node], take: Take) -> list[Node]:
         """Starts what can start and skips what cannot any more; returns what still waits."""
         failed = next((s.name for s in self.steps.done.values() if s.state == "failed"), "")
         left: list[Node] = []
@@ -65,17 +80,18 @@ class Runner:
             else:
                 left.append(node)
         if len(left) < len(waiting):
-            return self._start(left, running, pool, take)  # a skipped one may block others
+            return self._start(left, take)  # a skipped one may block others
         names = {node.name for node in self.steps.nodes}
         ready = [n for n in left if all(up in self.steps.done for up in n.upstream if up in names)]
         for position, node in enumerate(ready):
             grant = self.slots.take(self.needs.get(node.name, Need()), waiting=len(ready) - position)
             if grant is None:
                 continue
-            running[node.name] = grant
+            self._running[node.name] = grant
             left.remove(node)
             context = contextvars.copy_context()  # Prefect finds the flow run there
-            pool.submit(context.run, self._taken, take, node, grant)
+            assert self._pool is not None
+            self._pool.submit(context.run, self._taken, take, node, grant)
         return left
 
     def _taken(self, take: Take, node: Node, grant: Grant) -> None:
@@ -90,8 +106,8 @@ class Runner:
         if self.steps.stop.is_set():
             raise worker.Stopped(self.steps.why_stopped)
 
-    def _finish(self, running: dict[str, Grant]) -> None:
-        """Waits for one node to end and takes its slots back."""
+    def _finish(self, until: Callable[[], bool]) -> None:
+        """Waits for one node to end and takes its slots back; no longer than `until` allows."""
         while True:
             try:
                 node, error = self._ended.get(timeout=_LOOK_S)
@@ -99,7 +115,9 @@ class Runner:
             except queue.Empty:
                 self.steps.dag.flush(_WRITE_S)
                 self._go_on()
-        self.slots.give_back(running.pop(node.name))
+                if until():
+                    return
+        self.slots.give_back(self._running.pop(node.name))
         if error is not None:
             raise error
 

@@ -65,7 +65,7 @@ class Server:
         self.own, self.ui, self.port = not self.url, ui, port
         self.log = workspace.state / "logs" / "prefect.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._named = False
+        self._named, self._until = False, time.monotonic() + STARTUP_S
 
     def start(self) -> None:
         """Starts the server. Call it on the main thread: a child of another thread dies with that thread."""
@@ -98,20 +98,23 @@ class Server:
         """Where the server's pages are, if it has them."""
         return self.url.removesuffix("/api")
 
-    def ready(self, timeout: float = STARTUP_S) -> str:
+    def look(self) -> str | None:
+        """Nothing where the server answers, else why it never will; None while it starts."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                return ""
+        except (urllib.error.URLError, OSError) as error:
+            if not self.own:
+                return f"Prefect's server at {self.url} does not answer ({error})"
+        if self._process is not None and self._process.poll() is not None:
+            return f"Prefect's server ended with code {self._process.returncode}; see {self.log}"
+        return None if time.monotonic() < self._until else f"Prefect's server did not answer in time; see {self.log}"
+
+    def ready(self) -> str:
         """Waits until the server answers; returns the reason why it does not, or nothing."""
-        until = time.monotonic() + timeout
-        while time.monotonic() < until:
-            try:
-                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
-                    return ""
-            except (urllib.error.URLError, OSError) as error:
-                if not self.own:
-                    return f"Prefect's server at {self.url} does not answer ({error})"
-            if self._process is not None and self._process.poll() is not None:
-                return f"Prefect's server ended with code {self._process.returncode}; see {self.log}"
+        while (why := self.look()) is None:
             time.sleep(0.1)
-        return f"Prefect's server did not answer within {timeout:.0f} s; see {self.log}"
+        return why
 
     def stop(self) -> None:
         if self._process is not None:

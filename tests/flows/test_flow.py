@@ -10,7 +10,7 @@ import pytest
 from flows.dag import Dag
 from flows.runner import Runner
 from flows.slots import Slots
-from flows.steps import Steps
+from flows.steps import Steps, attempt
 from stages.common.workspace import Workspace
 from tests.flows import toy
 from tests.flows import workspace as build
@@ -58,6 +58,33 @@ def test_prefect_shows_each_stage_by_name_with_its_state_log_and_retries(project
         runs = {"flow_runs": mine.model_dump(mode="json"), "artifacts": {"key": {"any_": ["scoreboard"]}}}
         found = client.request("POST", "/artifacts/filter", json=runs).json()
         assert len(found) == 2 and '"verdict": "holds"' in found[0]["data"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("taken", ["make@a", "count"])
+def test_nodes_taken_before_the_server_was_there_are_shown_too(project: Path, prefect_server: None, taken: str) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+    from prefect.client.schemas.sorting import TaskRunSort
+
+    from flows import flow
+
+    dag = Dag(project)
+    steps = Steps(dag, Workspace(project), dag.stages())
+    runner = Runner(steps, Slots(2), {})
+    runner.run(lambda node, grant: attempt(steps, node, grant), until=lambda: taken in steps.done)
+    assert {"make@a", "make@b"} <= {node.name for node in runner.begun()}
+    work = flow.Work(runner, dict, own_server=False)
+    flow.run_with(work, f"late after {taken}")
+    assert [s.state for s in steps.done.values()] == ["ran"] * 4 and work.lost == []
+    with get_client(sync_client=True) as client:
+        mine = FlowRunFilter(name=FlowRunFilterName(any_=[f"late after {taken}"]))
+        tasks = client.read_task_runs(flow_run_filter=mine, sort=TaskRunSort.END_TIME_DESC, limit=50)
+    names = {task.id: task.name for task in tasks}
+    assert sorted(names.values()) == ["count", "join", "make@a", "make@b", "tracking"]
+    assert {t.state_name for t in tasks if t.name != "tracking"} == {"Ran"}
+    (join,) = [t for t in tasks if t.name == "join"]
+    assert sorted(names[given.id] for given in join.task_inputs["wait_for"]) == ["make@a", "make@b"]  # type: ignore[union-attr]
 
 
 @pytest.mark.slow

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,8 @@ def test_a_prefect_server_that_dies_in_mid_run_costs_nothing_but_the_view(projec
     with Background(project) as run:
         run.until((project / "waiting").exists)
         (server,) = [pid for pid in descendants(run.process.pid) if "prefect.server" in command_line(pid)]
+        port = command_line(server).split("--port ")[1].split()[0]
+        run.until(lambda: _shows_a_run(port))
         os.kill(server, signal.SIGKILL)
         (project / "go").touch()
         assert run.end(60) == 0, run.said()
@@ -56,3 +61,12 @@ def test_a_prefect_server_that_dies_in_mid_run_costs_nothing_but_the_view(projec
         assert "note: Prefect failed" in run.said() and "went on without it" in run.said()
         assert "Scoreboard" in run.said() and "Traceback" not in run.said() and "ERROR" not in run.said()
     assert "up to date" in toy.dvc(project, "status")
+
+
+def _shows_a_run(port: str) -> bool:
+    body = json.dumps({"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}).encode()
+    headers = {"Content-Type": "application/json"}
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/api/flow_runs/filter", body, headers)
+    with contextlib.suppress(OSError), urllib.request.urlopen(asked, timeout=5) as answer:
+        return bool(json.load(answer))
+    return False
