@@ -172,6 +172,29 @@ async def _forget_missed(client: Any, deployment: Any) -> None:
             return
 
 
+async def unscheduled(names: list[str]) -> list[str]:
+    """Those of the deployments (`flow/name`) that are active, and for which the server has no run to come."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    found = []
+    async with get_client() as client:
+        for name in names:
+            one = await client.read_deployment_by_name(name)
+            coming = filters.FlowRunFilter(
+                deployment_id=filters.FlowRunFilterDeploymentId(any_=[one.id]),
+                state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+            )
+            active = not one.paused and any(schedule.active for schedule in one.schedules)
+            if active and not await client.read_flow_runs(
+                flow_run_filter=coming, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=1
+            ):
+                found.append(name)
+    return found
+
+
 async def block_exists(block: str) -> None:
     """Raises UserError where the server has no Webhook block of this name."""
     from prefect.blocks.webhook import Webhook

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from flows import schedules
-from flows.schedules.deployments import Deployment, Wish, block_exists, register, wanted_by
+from flows.schedules.deployments import Deployment, Wish, block_exists, register, unscheduled, wanted_by
 from flows.server import SERVE_LOCK, Server
 from stages.common.errors import UserError
 from stages.common.workspace import Workspace
 
 STOP_S = 20.0  # a run that is stopped may report for so long
 UI_PORT = 4200
+SCHEDULED_S = 75.0  # the server's scheduler looks every minute, after new deployments every 5 s
 
 
 def serve(root: Path, wish: Wish, port: int = UI_PORT) -> int:
@@ -69,6 +70,7 @@ async def _serve(wanted: list[Deployment], wish: Wish) -> None:
         await asyncio.sleep(0.05)
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
     print("serving; Ctrl+C stops it", flush=True)
+    looking = asyncio.create_task(_look_whether_scheduled(wanted))
     waiting = asyncio.create_task(stopped.wait())
     await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
@@ -76,8 +78,20 @@ async def _serve(wanted: list[Deployment], wish: Wish) -> None:
         await _stop_runs()
         await runner.astop()
     waiting.cancel()
+    looking.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await working
+
+
+async def _look_whether_scheduled(wanted: list[Deployment]) -> None:
+    """Says it when the server schedules nothing: its scheduler may be off, or fail, and would leave us waiting for ever."""
+    await asyncio.sleep(SCHEDULED_S)
+    with contextlib.suppress(Exception):  # the server is away: the runner says so
+        for name in await unscheduled([f"{one.flow}/{one.name}" for one in wanted]):
+            print(
+                f"note: the server has scheduled no run of {name}; see .prelude/logs/prefect.log, or the server's log",
+                flush=True,
+            )
 
 
 def _hear_interrupts(heard: Callable[[], object]) -> None:

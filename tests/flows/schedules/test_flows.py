@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,6 +190,49 @@ def test_only_a_verdict_that_differs_is_a_change() -> None:
     before = [row("a", "holds"), row("b", "open"), row("gone", "holds")]
     after = [row("a", "contradicted", "x 0.1"), row("b", "open", "x 0.2"), row("new", "holds")]
     assert notices.changes(before, after) == ["s.a: holds -> contradicted (x 0.1)"]
+
+
+def test_registering_again_keeps_what_was_set_on_the_server_and_forgets_what_was_missed(place: Path) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
+    from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.runner import Runner
+
+    from flows.schedules.deployments import Deployment, register, unscheduled
+
+    def again(paused: bool = False, **how: Any) -> str:
+        one = Deployment("nightly", "here", how.pop("parameters", {}), **how)
+        return " ".join(asyncio.run(register(Runner(pause_on_shutdown=False), one, paused)).split())
+
+    assert again(cron="0 2 * * *", parameters={"systems": ["a"]}) == "nightly/here 0 2 * * * UTC"
+    with get_client(sync_client=True) as client:
+        made = client.read_deployment_by_name("nightly/here")
+        assert (made.entrypoint, made.parameters) == ("flows.schedules.nightly.nightly", {"systems": ["a"]})
+        properties = made.parameter_openapi_schema["properties"]
+        assert properties["workers"]["description"].startswith("cores to use") and list(properties)[-1] == "notify"
+        client.request(
+            "PATCH", f"/deployments/{made.id}", json={"paused": True, "parameters": {"systems": ["a"], "workers": 2}}
+        )
+        assert again(cron="0 2 * * *", parameters={"notify": "alerts"}) == "nightly/here 0 2 * * * UTC paused"
+        now = client.read_deployment_by_name("nightly/here")
+        assert now.parameters == {"systems": ["a"], "workers": 2, "notify": "alerts"}
+        assert again(interval_s=60.0, asked=True) == "nightly/here every 60 s paused"
+
+        client.request("PATCH", f"/deployments/{made.id}", json={"paused": False})
+        window = {"start_time": "2026-01-01T00:00:00Z", "end_time": "2026-01-01T02:00:00Z", "min_runs": 5, "max_runs": 5}
+        client.request("POST", f"/deployments/{made.id}/schedule", json=window)
+        by_hand = client.create_flow_run_from_deployment(made.id)
+        mine = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[made.id]))
+        runs = client.read_flow_runs(flow_run_filter=mine, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
+        assert len([run for run in runs if run.auto_scheduled]) == 5
+        again(interval_s=60.0)
+        runs = client.read_flow_runs(flow_run_filter=mine, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
+        assert [run.id for run in runs] == [by_hand.id]
+        assert asyncio.run(unscheduled(["nightly/here"])) == []
+        client.request("DELETE", f"/flow_runs/{by_hand.id}")
+        assert asyncio.run(unscheduled(["nightly/here"])) == ["nightly/here"]
+        again(paused=True)
+        assert asyncio.run(unscheduled(["nightly/here"])) == []
 
 
 def _artifact(key: str) -> str:
