@@ -1,7 +1,7 @@
 """`prelude run`: brings targets of DVC's graph up to date, under Prefect, and MLflow with them; says plainly what happened.
 
-Prefect's server takes 5 s to start (12 s the first time): it starts while the graph is read, and a run that finds everything up
-to date does not wait for it.
+Prefect's server takes 5 s to start (12 s the first time). Nobody waits for it: it starts while the graph is read and the first
+stages run, and shows them once it is there.
 """
 
 from __future__ import annotations

@@ -186,3 +186,19 @@ def test_a_lone_node_gets_the_cores_it_can_use_and_leaves_some_when_others_wait(
     assert world.started["alone"].cores == 3
     assert world.started["x"].cores == 2
     assert world.started["alone"].environment() == {"PRELUDE_CORES": "3"}
+
+
+def test_a_run_may_be_left_and_taken_up_again_while_nodes_go_on(tmp_path: Path) -> None:
+    world, later = World(tmp_path, graph(a="", b="a", c=""), Slots(2)), []  # type: ignore[var-annotated]
+    world.hold("a")
+    world.runner.run(world.take, until=lambda: {"a", "c"} <= world.started.keys())
+    assert "a" not in world.steps.done and {node.name for node in world.runner.begun()} == {"a", "c"}
+    world.gates["a"].set()
+
+    def take(node: Node, grant: Grant) -> None:
+        later.append(node.name)
+        world.take(node, grant)
+
+    world.runner.run(take)
+    assert later == ["b"] and set(world.steps.done) == {"a", "b", "c"}
+    assert world.runner.slots.cores == 2
