@@ -121,6 +121,17 @@ def test_a_folder_that_is_being_written_waits_for_the_next_look(raw: Path, tmp_p
     assert look(workspace, "a", plan, settle_s=0.1)[0] is not None
 
 
+def test_a_folder_that_changes_while_it_is_read_waits_for_the_next_look(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, plan = Workspace(tmp_path), _corpus(name="folder", path=str(raw))
+    look(workspace, "a", plan)
+    _later(raw / "one.txt", "half\n")
+    digest = sighting.digest
+    monkeypatch.setattr(sighting, "digest", lambda *args: (digest(*args), _later(raw / "one.txt", "whole\n"))[0])
+    assert look(workspace, "a", plan)[1] == "the source is being written; looked at again in the next round"
+
+
 def test_a_plan_that_names_another_source_is_no_change_of_the_source(raw: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     look(workspace, "a", _corpus(name="folder", path=str(raw)))
