@@ -146,18 +146,18 @@ class _Replay:
 
     def all(self, records: Iterable[Recorded], run_name: str | None, owner: bool) -> None:
         parents = Parents(self.store, self.workspace, self.plan, run_name)
-        records, fresh, begun = list(records), False, parents.open() is not None
+        records, begun = list(records), parents.open() is not None
         self.groups = Groups(records, choices.selected(self.workspace))
-        for recorded in records:
+        found = [self.find(r) for r in records]
+        fresh = [r for r, (whole, _) in zip(records, found, strict=True) if not set(r.seeds) <= whole.keys()]
+        earliest = min((r.started() for r in fresh), default=None)  # what is shown already is of an earlier pipeline
+        for recorded, (whole, partial) in zip(records, found, strict=True):
             self.by_path.update(dict.fromkeys(recorded.outputs, recorded))
-            whole, partial = self.find(recorded)
             self.done.runs.update({(recorded.identity, seed): run.info.run_id for seed, run in whole.items()})
             for seed, run in whole.items():
                 self.groups.complete(self.store, recorded, seed, run)
             for seed in recorded.seeds:
                 if seed not in whole:
-                    fresh = True
-                    earliest = min(r.started() for r in records)
                     self.write(recorded, seed, partial.get(seed), parents, earliest)
         if (fresh or begun) and (owner or not begun):  # one that a pipeline has open is left to it
             self.close(parents.get(), records)
@@ -186,7 +186,7 @@ class _Replay:
                 partial[seed] = run
         return whole, partial
 
-    def write(self, recorded: Recorded, seed: int | None, partial: Run | None, parents: Parents, earliest: int) -> None:
+    def write(self, recorded: Recorded, seed: int | None, partial: Run | None, parents: Parents, earliest: int | None) -> None:
         """Logs one run whole: into the one begun before, if there is one, else into a new one."""
         if partial is None:
             run = self.client.create_run(

@@ -80,6 +80,17 @@ def test_a_second_call_adds_and_changes_nothing(made: tuple[Workspace, Plan]) ->
     assert _dump(workspace) == before
 
 
+def test_a_later_pipeline_begins_with_the_first_record_that_is_new(fresh: tuple[Workspace, Plan]) -> None:
+    workspace, plan = fresh
+    synchronise(workspace, plan, run_name="first")
+    time.sleep(0.05)
+    late = int(time.time() * 1000)
+    build.node(workspace, "evaluate", "later", None, workspace.data / "reports/later", {}, {"result.json": {"claims": []}})
+    synchronise(workspace, plan, run_name="second")
+    began = {r.info.run_name: r.info.start_time for r in tracking_db.runs(workspace, plan, "pipeline")}
+    assert began["first"] < late <= began["second"]
+
+
 def test_a_pipeline_that_brought_nothing_new_is_not_over_before_it_began(fresh: tuple[Workspace, Plan]) -> None:
     workspace, plan = fresh
     synchronise(workspace, plan, run_name="first")
