@@ -110,15 +110,23 @@ def _hear_interrupts(heard: Callable[[], object]) -> None:
 
 
 async def _stop_runs() -> None:
-    """Terminates the flow runs, once and all at a time; each stops its stages, keeps what finished and says so to Prefect."""
+    """Terminates the flow runs, each once; each stops its stages, keeps what finished and says so to Prefect.
+
+    One that came due meanwhile is terminated too: the runner still starts them.
+    """
     import psutil
 
-    runs = [child for child in psutil.Process().children() if _is_run(child)]
-    for run in runs:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            run.terminate()
-    until = asyncio.get_running_loop().time() + STOP_S
-    while any(map(_is_run, runs)) and asyncio.get_running_loop().time() < until:
+    loop, told = asyncio.get_running_loop(), set()
+    until = loop.time() + STOP_S
+    while loop.time() < until:
+        runs = [child for child in psutil.Process().children() if _is_run(child)]
+        if not runs:
+            return
+        for run in runs:
+            if run.pid not in told:
+                told.add(run.pid)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    run.terminate()
         await asyncio.sleep(0.1)
 
 

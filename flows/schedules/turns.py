@@ -38,7 +38,10 @@ def follow_server() -> None:
     It has kept SIGINT from us so far. A handler that does nothing, since what is ignored stays so in the stages, which are
     stopped by it.
     """
-    if os.environ.get(SERVING) == str(os.getppid()) and threading.current_thread() is threading.main_thread():
+    server = os.environ.get(SERVING)
+    if server and threading.current_thread() is threading.main_thread():
+        if server != str(os.getppid()):
+            os._exit(1)  # it was killed while this process started
         die_with_parent()
         signal.signal(signal.SIGINT, lambda number, frame: None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
