@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -113,6 +114,16 @@ def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             if isinstance(handler, logging.StreamHandler):
                 handler.setStream(sys.stderr)
     return Path(shutil.copytree(template, tmp_path / "project", symlinks=True))
+
+
+@pytest.fixture(autouse=True)
+def prefect_variables() -> Iterator[None]:
+    """What a run sets for Prefect in this process is gone with the test."""
+    before = {k: v for k, v in os.environ.items() if k.startswith("PREFECT_")}
+    yield
+    for name in [k for k in os.environ if k.startswith("PREFECT_")]:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
