@@ -40,7 +40,8 @@ def made(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     def make(name: str) -> Corpus:
         if name not in done:
             (root / "params.yaml").write_text(yaml.safe_dump({"corpora": {name: params(name)}}))
-            command = [sys.executable, "-m", "stages.ingest", name]
+            # A shell between: the kernel counts what a process held before its exec, which is all that this one holds.
+            command = ["sh", "-c", '"$0" -m stages.ingest "$1"; exit $?', sys.executable, name]
             ended = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
             assert ended.returncode == 0, ended.stderr
             done[name] = Corpus(Workspace(root).corpus(name))
