@@ -20,7 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -34,6 +34,7 @@ _STAGE = re.compile(r"stages\.(\w+)")
 _context = multiprocessing.get_context("forkserver")
 Say = Callable[[str], None]
 memory = Memory()
+_reaping = threading.Lock()  # a child's exit code can be read once, and starting another child reads those of all
 running: dict[str, int] = {}  # the leaders' process ids, by the command's title
 
 
@@ -91,7 +92,8 @@ def run(
     lines: list[str] = []
     overtime = False
     try:
-        process.start()
+        with _reaping:
+            process.start()
         child_output.close()
         leader = running[title] = process.pid or 0
         memory.follow(leader)
@@ -99,8 +101,7 @@ def run(
             reader = threading.Thread(target=_read, args=(output, file.write, say, lines), daemon=True)
             reader.start()
             try:
-                while process.exitcode is None:
-                    process.join(timeout=_LOOK_S)
+                while _ended(process, _LOOK_S) is None:
                     if stop is not None and stop.is_set():
                         raise Stopped(title)
                     if limit_s is not None and not overtime and time.monotonic() - started > limit_s:
@@ -118,7 +119,7 @@ def run(
     finally:
         output.close()
         peak = memory.forget(running.pop(title, 0))
-    code = process.exitcode or (-signal.SIGKILL if overtime else 0)
+    code = _ended(process, 0.0) or (-signal.SIGKILL if overtime else 0)
     seconds = time.monotonic() - started
     return Finished(code, seconds, log, last_error(lines) if code else "", peak, overtime, bool(code) and kills() > before)
 
@@ -156,9 +157,16 @@ def _stop(process: BaseProcess) -> None:
     if process.pid:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGINT)
-        process.join(timeout=GRACE_S)
+        _ended(process, GRACE_S)
         _kill(process.pid)
-        process.join(timeout=GRACE_S)
+        _ended(process, GRACE_S)
+
+
+def _ended(process: BaseProcess, timeout: float) -> int | None:
+    """The exit code of a process that ended within `timeout` seconds, None while it runs."""
+    wait([process.sentinel], timeout)
+    with _reaping:
+        return process.exitcode
 
 
 def _kill(pid: int | None) -> None:

@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,15 @@ def test_a_killed_pipeline_leaves_no_command_that_goes_on_writing(workspace: Pat
     time.sleep(3.5)
     assert (workspace / "started").exists()
     assert not (workspace / "orphan").exists()
+
+
+def test_commands_that_start_and_end_at_once_each_give_their_own_code(workspace: Path) -> None:
+    """Starting a process asks after all others: two threads that read one exit code left 255 for the second."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            codes = list(pool.map(lambda i: worker.run(f"exit {i % 3}", workspace, workspace / f"{i}.log").code, range(300)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert codes == [i % 3 for i in range(300)]
