@@ -29,7 +29,7 @@ from stages.common import atomic
 from stages.common.errors import ContractError, unknown
 from stages.common.schema import as_plain, build
 
-CARD = "corpus.json"
+CARD, TOKENIZER = "corpus.json", "tokenizer.json"
 ROW_GROUP_BYTES = 4 << 20
 _NULLABLE = ("label", "meta")  # roles whose columns may hold nulls
 _FILE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -128,6 +128,7 @@ class Card:
     totals: dict[str, float] = field(default_factory=dict)
     quarantined: list[dict[str, str]] = field(default_factory=list)  # {"item", "reason"}
     duplicates: dict[str, Any] = field(default_factory=dict)
+    vocabulary: int = 0  # symbols of tokenizer.json; 0: there is none
 
     def column(self, name: str) -> Column:
         found = {c.name: c for c in self.columns}
@@ -229,10 +230,20 @@ class Corpus:
     """A corpus on disk, its contract checked when it is opened: card, shards, column names, types and nulls."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         self.digest: str = atomic.manifest(folder)["digest"]
-        self.card = build(Card, atomic.read_json(folder / CARD), str(folder / CARD))
-        self.files = [folder / name for name in self.card.shards]
+        self._open(folder, build(Card, atomic.read_json(folder / CARD), str(folder / CARD)))
+
+    @staticmethod
+    def unsealed(folder: Path, card: Card) -> Corpus:
+        """A corpus that is being written: its shards are whole, its manifest is not there yet."""
+        corpus = Corpus.__new__(Corpus)
+        corpus.digest = ""
+        corpus._open(folder, card)
+        return corpus
+
+    def _open(self, folder: Path, card: Card) -> None:
+        self.folder, self.card = folder, card
+        self.files = [folder / name for name in card.shards]
         for path in self.files:
             self._check(path)
 

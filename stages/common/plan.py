@@ -48,6 +48,21 @@ class DuplicatesPlan:
 
 
 @dataclass(frozen=True)
+class TokenizerPlan:
+    """A tokenizer learnt from the train split, kept with the corpus: how text becomes symbols.
+
+    words and characters are looked up whole; wordpiece, bpe and unigram learn parts of words. pattern: a regular expression of
+    the pieces that a text is cut into first, such as the atoms of a molecule string.
+    """
+
+    kind: Literal["words", "characters", "wordpiece", "bpe", "unigram"] = "wordpiece"
+    vocabulary: int = 4096
+    lowercase: bool = True
+    pattern: str | None = None
+    columns: list[str] = field(default_factory=list)  # none: every text and molecule column of the media
+
+
+@dataclass(frozen=True)
 class CorpusPlan(Variant):
     """corpora.<name>: where it comes from, how it is read, what its columns mean, how it is split."""
 
@@ -60,6 +75,7 @@ class CorpusPlan(Variant):
     split: SplitPlan = field(default_factory=SplitPlan)
     duplicates: DuplicatesPlan = field(default_factory=DuplicatesPlan)
     limit: dict[str, int] = field(default_factory=dict)  # at most so many rows of a split, chosen by the hash of the id
+    tokenizer: TokenizerPlan | None = None
     quarantine_share: float = 0.01  # above this share of broken items the stage fails
     shard_mb: int = 64
 
@@ -101,7 +117,10 @@ class EncoderPlan(Variant):
     objective: Part
     parent: str  # corpora/<corpus> (no parent) or encoders/<name>: the start, teacher or unit source
     optim: OptimPlan = field(default_factory=OptimPlan)
+    use: Literal["start", "teacher"] = "start"  # what a parent encoder is: where the weights start, or a frozen teacher
     splits: list[str] = field(default_factory=lambda: ["train"])
+    pairs: str | None = None  # a column: items of the same value are each other's positives
+    side: list[str] = field(default_factory=list)  # columns that the objective is handed beside the views
     media: str | None = None  # the media column; not needed when there is one
     batch_size: int = 256
     epochs: int = 10
@@ -122,6 +141,7 @@ class FeaturesPlan(Variant):
     encoder: str
     corpus: str
     rows: Literal["clip", "patch", "frame", "node", "token"] = "clip"
+    output: Literal["embedding", "projection"] = "embedding"  # projection: what the loss saw, after the projector
     layers: list[int] = field(default_factory=lambda: [-1])
     splits: list[str] = field(default_factory=lambda: ["train", "valid", "test"])
     views: Part = field(default_factory=lambda: Part("none"))
