@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from stages.common.claim import ClaimPlan
 from stages.common.errors import UserError, unknown
 from stages.common.schema import Part, build
 from stages.common.variant import Variant
@@ -17,11 +18,14 @@ SECTIONS = {"ingest": "corpora", "pretrain": "encoders", "extract": "features", 
 
 @dataclass(frozen=True)
 class LabelPlan:
-    """A label column. class: one of `classes` (else found in the data, sorted); number: with a unit; text: a transcript."""
+    """A label column. class: one of `classes` (else found in the data, sorted); number: with a unit; text: a transcript;
+    steps: a class index for each of an item's rows (frames, tokens), or `width` of them, -1 where it is not known.
+    """
 
-    kind: Literal["class", "number", "text"]
+    kind: Literal["class", "number", "text", "steps"]
     classes: list[str] | None = None
     unit: str = ""
+    width: int = 1
 
 
 @dataclass(frozen=True)
@@ -170,31 +174,6 @@ class TaskPlan(Variant):
     labels: list[str] = field(default_factory=lambda: ["all"])
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     threads: int = 1
-
-
-@dataclass(frozen=True)
-class CorrelationPlan:
-    """Spearman's rho, over encoders, between one metric and another; `x` and `y` list tasks in the same order."""
-
-    x: list[str]
-    x_metric: str
-    y: list[str]
-    y_metric: str
-    x_slice: str = "all"
-    y_slice: str = "all"
-    above: float = 0.0
-
-
-@dataclass(frozen=True)
-class ClaimPlan:
-    """A claim of a paper: tasks in `order`, best first, by `metric` at the label share `slice`; or a `correlation`."""
-
-    says: str
-    metric: str | None = None
-    slice: str = "all"
-    order: list[str] = field(default_factory=list)
-    margin: float = 0.0
-    correlation: CorrelationPlan | None = None
 
 
 @dataclass(frozen=True)

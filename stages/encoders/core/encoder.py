@@ -70,7 +70,7 @@ class TokenBackbone(Backbone):
         raise NotImplementedError(f"{type(self).__name__}.embed")
 
     def encode(self, tokens: Tokens) -> list[Tensor]:
-        """All or some tokens of each item -> one (B, N, D) per layer, the last one after its norm; no class token among them."""
+        """All or some tokens of each item -> one (B, N, D) per layer, the last one normed; no class token among them."""
         raise NotImplementedError(f"{type(self).__name__}.encode")
 
     def forward(self, x: Any) -> Tensor:

@@ -61,7 +61,7 @@ class Tokens:
 
 
 def own(lengths: Tensor, samples: int, positions: int) -> Tensor:
-    """(B, positions) bool: which of `positions` equal stretches of `samples` overlap the first lengths[b] samples; one at least."""
+    """(B, positions) bool: which of `positions` equal stretches of `samples` overlap the first lengths[b]; one at least."""
     count = -(-positions * lengths // samples)  # rounded up
     return torch.arange(positions, device=lengths.device) < count.clamp_min(1).unsqueeze(1)
 

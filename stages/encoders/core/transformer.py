@@ -26,7 +26,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, inner), nn.GELU(), nn.Linear(inner, dim))
 
     def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-        """mask: broadcasts to (B, heads, N, N); bool, True where a query (N) may see a key (N), or numbers added to the logits."""
+        """mask: broadcasts to (B, heads, N, N); True where a query (N) may see a key (N), or numbers added to the logits."""
         if self.norm == "pre":
             x = x + self._drop(self.attend(self.norm1(x), mask, causal))
             return x + self._drop(self.mlp(self.norm2(x)))
@@ -58,7 +58,7 @@ def initialise(module: nn.Module, std: float = 0.02) -> None:
 
 
 def sinusoids(positions: Tensor, dim: int) -> Tensor:
-    """positions (...) -> (..., dim): sin then cos of p w_i, w_i = 10000^(-2 i / dim), i < dim / 2 (Vaswani et al. 2017, sec. 3.5)."""
+    """positions (...) -> (..., dim): sin, then cos, of p 10000^(-2 i / dim), i < dim / 2 (Vaswani et al. 2017, sec. 3.5)."""
     frequencies = 10000.0 ** (-torch.arange(dim // 2, dtype=torch.float64, device=positions.device) * 2 / dim)
     angles = positions.double().unsqueeze(-1) * frequencies
     return torch.cat([angles.sin(), angles.cos()], -1).float()

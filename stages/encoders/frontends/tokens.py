@@ -31,7 +31,9 @@ class Tokens(Frontend):
 
     def __init__(self, column: Column, assets: Path, *, length: int = 64, symbols: int | None = None) -> None:
         if length < 3:
-            raise UserError("an item has [CLS], a symbol and [SEP] at least", where="front end tokens.length", do="write 3 or more")
+            raise UserError(
+                "an item has [CLS], a symbol and [SEP] at least", where="front end tokens.length", do="write 3 or more"
+            )
         self.shape: tuple[int, ...] = (length,)
         path: Path | None = None
         if column.kind in ("text", "molecule", "string"):
@@ -40,7 +42,9 @@ class Tokens(Frontend):
         elif column.kind == "tokens":
             self.vocabulary = symbols or len(column.classes or ())
             if not self.vocabulary:
-                raise UserError(f"how many symbols column {column.name!r} has is not known", do="set `symbols` of the front end")
+                raise UserError(
+                    f"how many symbols column {column.name!r} has is not known", do="set `symbols` of the front end"
+                )
         else:
             raise ContractError(
                 f"column {column.name!r} holds {column.kind}, the front end `tokens` takes text, molecule or tokens",

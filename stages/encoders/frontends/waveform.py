@@ -15,7 +15,7 @@ from stages.encoders.core.wave import contract, level, samples_in_unit_range
 
 @part
 class Waveform(Frontend):
-    """int16 or float32 (B, T) -> float32 (B, 1, T) in [-1, 1], with the clips' lengths. Shorter ones are zero-padded, longer cut.
+    """int16 or float32 (B, T) -> float32 (B, 1, T) in [-1, 1], with the clips' lengths; zeros follow, long clips are cut.
 
     rate: in Hz; default and only choice: the column's. samples: T, the clip's length; default one second.
     normalise: each clip has mean 0 and variance 1 over its own samples (wav2vec 2.0, Baevski et al. 2020, sec. 2), so that a

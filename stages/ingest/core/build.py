@@ -151,6 +151,8 @@ def _label_column(gathered: Gathered, name: str, plan: CorpusPlan, chosen: Chose
         raise UserError(
             f"the label {name!r} has no values", where=f"labels.{name}", do="remove the label, or correct its column"
         )
+    if label.kind == "steps":
+        return Column(name, "label", "steps", shape=[-1, label.width], classes=label.classes)
     return Column(name, "label", label.kind, unit=label.unit)
 
 

@@ -15,7 +15,7 @@ from stages.common.plan import TokenizerPlan
 def train(folder: Path, card: Card, plan: TokenizerPlan) -> int:
     """Writes tokenizer.json into a corpus' folder whose shards are there. Returns the number of symbols.
 
-    Every text begins with [CLS] and ends with [SEP]. The same texts give the same file. Raises UserError where there is no text.
+    Every text begins with [CLS] and ends with [SEP]. Equal texts give equal files. Raises UserError where there is no text.
     """
     tokenizer = _untrained(plan)
     tokenizer.train_from_iterator(texts(folder, card, plan.columns), _trainer(plan))

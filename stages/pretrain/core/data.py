@@ -114,8 +114,9 @@ def _labels(corpus: Corpus, monitor: MonitorPlan, splits: list[str]) -> np.ndarr
 
 
 def side(corpus: Corpus, name: str, splits: list[str]) -> np.ndarray:
-    """A column beside the media, in the splits' rows: class indices (N,) int64, -1 for none; numbers (N,) float32, nan for none;
-    series and tokens of a fixed shape (N, *shape). Raises UserError for another kind.
+    """A column beside the media, in the splits' rows. Raises UserError for a kind that is none of these:
+
+    class indices (N,) int64, -1 for none; numbers (N,) float32, nan for none; series of a fixed shape (N, *shape).
     """
     column = corpus.card.column(name)
     array = corpus.table([name], splits)[name].combine_chunks()
