@@ -177,6 +177,14 @@ class TaskPlan(Variant):
 
 
 @dataclass(frozen=True)
+class ScalePlan:
+    """A system at another size. set: {key with a pattern for the node: value}. parameters: {encoder: weights it then has}."""
+
+    set: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SystemPlan:
     """systems.<id>: a published system (or a set of our own): what it is, and its claims."""
 
@@ -185,7 +193,7 @@ class SystemPlan:
     seed: int | None = None  # its number in the library of published systems
     paper: str = ""
     claims: dict[str, ClaimPlan] = field(default_factory=dict)
-    scale: dict[str, Any] = field(default_factory=dict)
+    scale: dict[str, ScalePlan] = field(default_factory=dict)  # smoke and paper; the recipe itself is small
 
 
 @dataclass(frozen=True)

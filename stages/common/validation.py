@@ -117,10 +117,10 @@ def _claim(where: str, claim: ClaimPlan, tasks: Mapping[str, TaskPlan]) -> None:
     lists = _lists(claim, where)
     for task in [*claim.order, *(name for names in lists.values() for name in names)]:
         _refer("task of this system", task, tasks, where)
-    if any(len(names) < 2 for names in lists.values()):
-        raise UserError("a correlation or a choice needs two tasks at least", where=where)
     if len({len(names) for names in lists.values()}) > 1:
         raise UserError(f"{', '.join(f'`{name}`' for name in lists)} must list as many tasks", where=where)
+    if any(len(names) < 2 for names in lists.values()):
+        raise UserError("a correlation or a choice needs two tasks at least", where=where)
 
 
 def _lists(claim: ClaimPlan, where: str) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ where there are such, seed=<s>/projector.safetensors and the files that the fron
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ class Frontend:
     """Stored media to network input, without learnt weights. Made as `part(column, assets, **arguments)`.
 
     column: the media column. assets: the folder of the corpus, later of the encoder, in which files that it needs lie beside
-    the media, such as a tokenizer; `keeps` names those that the encoder must keep.
+    the media, such as a tokenizer. keeps: {name: path} of those that are to be saved with the encoder.
     contract: what `stages.common.media.decode` is asked for. shape: of one item of x, such as (C, H, W), (C, T) or (T,).
     channels: how many of x are standardised, along its second axis; 0: x is taken as it is (tokens).
     vocabulary: how many symbols there are where x holds symbols. Raises ContractError where it does not fit the column's kind.
@@ -37,7 +38,7 @@ class Frontend:
     contract: dict[str, Any]
     shape: tuple[int, ...]
     vocabulary: int = 0
-    keeps: tuple[str, ...] = ()
+    keeps: Mapping[str, Path] = {}
 
     @property
     def channels(self) -> int:
@@ -160,15 +161,15 @@ def new(frontend: Part, backbone: Part, column: Column, assets: Path) -> Encoder
     return Encoder(front, registry.make("backbone", backbone, front))
 
 
-def save(folder: Path, encoder: Encoder, card: EncoderCard, assets: Path, projector: Projector | None = None) -> None:
+def save(folder: Path, encoder: Encoder, card: EncoderCard, projector: Projector | None = None) -> None:
     """Writes weights and card into an existing folder, with the projector's weights and the files that the front end keeps."""
     from stages.common.schema import as_plain
 
     _write(folder / WEIGHTS, encoder)
     if projector is not None:
         _write(folder / PROJECTOR, projector)
-    for name in encoder.frontend.keeps:
-        (folder / name).write_bytes((assets / name).read_bytes())
+    for name, path in encoder.frontend.keeps.items():
+        (folder / name).write_bytes(path.read_bytes())
     atomic.write_json(folder / CARD, as_plain(card))
 
 

@@ -27,8 +27,6 @@ class Tokens(Frontend):
     Raises ContractError for a column of another kind, UserError where there is no tokenizer or `symbols` is not known.
     """
 
-    keeps: tuple[str, ...] = ()
-
     def __init__(self, column: Column, assets: Path, *, length: int = 64, symbols: int | None = None) -> None:
         if length < 3:
             raise UserError(
@@ -38,7 +36,7 @@ class Tokens(Frontend):
         path: Path | None = None
         if column.kind in ("text", "molecule", "string"):
             path = assets / TOKENIZER
-            self.keeps, self.vocabulary = (TOKENIZER,), _symbols(path)
+            self.keeps, self.vocabulary = {TOKENIZER: path}, _symbols(path)
         elif column.kind == "tokens":
             self.vocabulary = symbols or len(column.classes or ())
             if not self.vocabulary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from stages.common import atomic
 from stages.common.corpus import TOKENIZER, Card, Corpus
@@ -40,7 +41,7 @@ def texts(folder: Path, card: Card, columns: list[str]) -> Iterator[str]:
             yield from (text for text in batch.column(name).to_pylist() if text)
 
 
-def _untrained(plan: TokenizerPlan):  # type: ignore[no-untyped-def]
+def _untrained(plan: TokenizerPlan) -> Any:
     """The library's tokenizer. A lower-cased one takes accents off too, as BERT's uncased vocabulary does."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -67,10 +68,10 @@ def _untrained(plan: TokenizerPlan):  # type: ignore[no-untyped-def]
     return tokenizer
 
 
-def _trainer(plan: TokenizerPlan):  # type: ignore[no-untyped-def]
+def _trainer(plan: TokenizerPlan) -> Any:
     from tokenizers import trainers
 
-    shared = {"vocab_size": plan.vocabulary, "special_tokens": list(SPECIAL), "show_progress": False}
+    shared: dict[str, Any] = {"vocab_size": plan.vocabulary, "special_tokens": list(SPECIAL), "show_progress": False}
     match plan.kind:
         case "words" | "characters":
             return trainers.WordLevelTrainer(**shared)

@@ -52,8 +52,8 @@ class Objective(nn.Module):
     def prepare(self, encoder: Encoder, items: Items, teacher: Encoder | None) -> None:
         """Before the first step, and again before a resumed one: units, codebooks, statistics of the items.
 
-        teacher: the parent, in a node of `use: teacher`; one that is kept is kept `Still`. What is prepared must follow from the
-        arguments and torch's generator alone.
+        teacher: the parent, in a node of `use: teacher`; one that is kept is kept `Still`. What is prepared must follow from
+        the arguments and torch's generator alone.
         """
 
     def forward(self, encoder: Encoder, batch: Batch) -> dict[str, Tensor]:

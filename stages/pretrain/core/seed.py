@@ -115,7 +115,7 @@ def _export(folder: Path, trainer: Trainer, task: Task, outcome: Outcome) -> Non
         code=encoders.code_digest(node.frontend.name, node.backbone.name),
         metrics={name: value for name, value in sorted(outcome.metrics.items()) if math.isfinite(value)},
     )
-    encoders.save(folder, net, card, Path(task.assets), projector)
+    encoders.save(folder, net, card, projector)
     trainer.history.write(folder / encoders.HISTORY)
     outcome.parameters, outcome.shape = card.parameters, tuple(net.frontend.shape)
 
