@@ -28,7 +28,7 @@ def prepare(root: Path, items: int) -> None:
     column = Corpus(root / "data/corpora/c").card.media()
     torch.manual_seed(0)
     parts = (Part("image"), Part("resnet", {"width": 16}), column)
-    encoder = encoders.new(*parts)
+    encoder = encoders.new(*parts, root / "data/corpora/c")
     folder = root / "data/encoders/e/seed=0"
     folder.mkdir(parents=True)
     encoders.save(folder, encoder, encoders.EncoderCard(*parts, "c", "c", "c", "none", 0, 0, encoder.width))

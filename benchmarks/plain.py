@@ -33,7 +33,7 @@ COLUMN = Column("image", "media", "pixels", shape=[8, 8, 1])
 def pretrain(node: EncoderPlan, seed: int, images: Tensor) -> Encoder:
     """The encoder of one node and seed, trained on uint8 (N, 8, 8, 1)."""
     torch.manual_seed(seed)
-    net = encoders.new(node.frontend, node.backbone, COLUMN)
+    net = encoders.new(node.frontend, node.backbone, COLUMN, Path())
     x = net.frontend(images)
     net.mean.copy_(x.mean((0, 2, 3)))
     net.std.copy_(x.std((0, 2, 3)))
@@ -49,7 +49,7 @@ def pretrain(node: EncoderPlan, seed: int, images: Tensor) -> Encoder:
         if not at:
             order = torch.randperm(len(images))
         index = order[at * node.batch_size : (at + 1) * node.batch_size]
-        terms = objective(net, Batch(views(images[index], None, Key(seed, epoch, index)), index))
+        terms = objective(net, Batch(views(images[index], None, Key(seed, epoch, index)), Key(seed, epoch, index), index))
         for group in optimiser.param_groups:
             group["lr"] = optimisers.rate(node.optim, step, node.epochs * per_epoch)
         optimiser.zero_grad()

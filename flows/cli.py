@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     one = command("plan", _plan, "compose systems into params.yaml")
     one.add_argument("systems", nargs="*", default=[], metavar="SYSTEM", help="default: quickstart")
     one.add_argument("-s", "--set", action="append", default=[], metavar="KEY=VALUE", help="a Hydra override; may be repeated")
+    one.add_argument("--scale", default="small", metavar="SIZE", help="smoke (seconds), small (default) or paper")
     one.add_argument("--check", action="store_true", help="compose and validate, write nothing")
     one.add_argument(
         "--json",
@@ -78,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="TARGET",
         help="systems to plan first; or nodes, stages, outputs: fit@probe, fit, data/tasks",
     )
+    one.add_argument("--scale", default="small", metavar="SIZE", help="of the systems: smoke, small (default) or paper")
     one.add_argument("--force", action="store_true", help="run stages even where nothing changed")
     one.add_argument("--dry", action="store_true", help="show what would run, and why; run nothing")
     one.add_argument("--keep-going", action="store_true", help="after a failure finish every branch that does not depend on it")
@@ -143,9 +145,9 @@ def _plan(args: argparse.Namespace) -> None:
 
     chosen = args.systems or ["quickstart"]
     if args.check:
-        data, typed = compose.make(Path(), chosen, args.set)
+        data, typed = compose.make(Path(), chosen, args.set, args.scale)
     else:
-        typed = compose.write(Path(), chosen, args.set)
+        typed = compose.write(Path(), chosen, args.set, args.scale)
         data = compose.plan.read(Path("params.yaml"))
     if args.json:
         atomic.write_json(args.json, data)
@@ -160,7 +162,7 @@ def _run(args: argparse.Namespace) -> int:
 
     systems = [t for t in args.targets if not {"@", "/"} & set(t) and t not in (*SECTIONS, "report")]
     if systems:
-        compose.write(Path(), systems)
+        compose.write(Path(), systems, size=args.scale)
     elif not Path("params.yaml").exists():
         compose.write(Path(), ["quickstart"])
     targets = [t for t in args.targets if t not in systems] or None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.differences import differences
+from flows.scale import SMALL, scaled
 from stages.common import atomic, plan
 from stages.common.errors import UserError, unknown
 from stages.common.plan import SECTIONS, Plan
@@ -84,9 +85,9 @@ def unite(plans: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return whole
 
 
-def make(root: Path, chosen: Sequence[str], overrides: Sequence[str] = ()) -> tuple[dict[str, Any], Plan]:
-    """Composes, unites, types and validates. Returns the plan as plain data and typed."""
-    data = unite({system: compose(root, system, overrides) for system in dict.fromkeys(chosen)})
+def make(root: Path, chosen: Sequence[str], overrides: Sequence[str] = (), size: str = SMALL) -> tuple[dict[str, Any], Plan]:
+    """Composes, scales, unites, types and validates. Returns the plan as plain data and typed."""
+    data = unite({system: scaled(compose(root, system, overrides), system, size) for system in dict.fromkeys(chosen)})
     typed = build(Plan, data, "params.yaml")
     plan.validate(typed)
     return data, typed
@@ -99,9 +100,9 @@ def text(data: dict[str, Any]) -> str:
     return HEADER + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
 
 
-def write(root: Path, chosen: Sequence[str], overrides: Sequence[str] = ()) -> Plan:
+def write(root: Path, chosen: Sequence[str], overrides: Sequence[str] = (), size: str = SMALL) -> Plan:
     """Writes params.yaml and moves the folders of nodes that left the plan out of data/. Returns the typed plan."""
-    data, typed = make(root, chosen, overrides)
+    data, typed = make(root, chosen, overrides, size)
     atomic.write_text(root / "params.yaml", text(data))
     set_aside(Workspace(root), typed)
     return typed

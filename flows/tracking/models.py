@@ -88,7 +88,7 @@ def signature(folder: Path) -> ModelSignature:
     from stages.encoders.core.encoder import load_card
 
     card = load_card(folder)
-    contract: dict[str, Any] = registry.make("frontend", card.frontend, card.column).contract
+    contract: dict[str, Any] = registry.make("frontend", card.frontend, card.column, folder).contract
     shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
         "image": (np.uint8, tuple(contract.get(k, -1) for k in ("height", "width", "channels"))),
         "waveform": (np.float32, (-1,)),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.common import media
 from stages.common.errors import ContractError
 
 ROWS_AT_ONCE = 256
@@ -30,6 +31,7 @@ class EncoderModel:
         image     uint8 (N, H, W, C)
         waveform  float32 in [-1, 1] (N, samples), or an object array of N waveforms of any length
         series    float32 (N, T, C), or an object array of N series of any length
+        tokens    N texts, or N sequences of whole numbers
 
         or a data frame or mapping whose media column holds such values, one per row.
         """
@@ -56,7 +58,7 @@ def decoded(model_input: Any, contract: dict[str, Any], column: str) -> tuple[np
         if column not in names and len(names) != 1:
             raise ContractError(f"no column {column!r} among {names}", where="predict", do=f"name the media column {column!r}")
         model_input = model_input[column if column in names else names[0]]
-    kind, size = contract["kind"], contract.get("samples", contract.get("steps"))
+    kind, size = contract["kind"], next((contract[k] for k in ("samples", "steps", "length") if k in contract), None)
     values = model_input if isinstance(model_input, np.ndarray) else np.asarray(model_input)
     if kind == "image":
         shape = (contract["height"], contract["width"], contract["channels"])
@@ -65,6 +67,9 @@ def decoded(model_input: Any, contract: dict[str, Any], column: str) -> tuple[np
             return values.reshape(len(values), *shape).astype(np.uint8, copy=False), None
         except ValueError:
             raise ContractError(f"images of shape {values.shape[1:]}, the encoder takes {shape}", where="predict") from None
+    if kind == "tokens" and contract["tokenizer"]:
+        read = media.tokenised([str(v) for v in values], contract["tokenizer"], contract["length"])
+        return read.data, read.lengths
     if size is None:
         return values, None
     items = [np.asarray(v, None if values.dtype == object else values.dtype) for v in values]

@@ -8,6 +8,7 @@ Every row has `id` (unique), `split`, `group` (one split each), label columns an
     text, molecule  string                tokens  list of int32            points   list of float32, (N, 3) row by row
     edges     list of ids of neighbours   events  list of struct<time (s, float64), code, value (float32)>
     class     int64 index into `classes`  number  float64                  (labels may be null: not labelled)
+    steps     list of int32 indices into `classes`, (T, width) row by row, -1: not labelled
 
 Schema metadata follows the Hugging Face convention, so `datasets.load_dataset("parquet", ...)` shows images and audio.
 """
@@ -15,97 +16,23 @@ Schema metadata follows the Hugging Face convention, so `datasets.load_dataset("
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.common import atomic
+from stages.common.column import FILE, Column
 from stages.common.errors import ContractError, unknown
 from stages.common.schema import as_plain, build
 
-CARD = "corpus.json"
+CARD, TOKENIZER = "corpus.json", "tokenizer.json"
 ROW_GROUP_BYTES = 4 << 20
 _NULLABLE = ("label", "meta")  # roles whose columns may hold nulls
-_FILE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_EVENT = pa.struct([("time", pa.float64()), ("code", pa.string()), ("value", pa.float32())])
-Kind = Literal[
-    "string",
-    "class",
-    "number",
-    "text",
-    "image",
-    "pixels",
-    "waveform",
-    "series",
-    "tokens",
-    "points",
-    "edges",
-    "events",
-    "molecule",
-]
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its role, kind, and what the kind needs (shape, rate in Hz, class names, unit)."""
-
-    name: str
-    role: Literal["id", "split", "group", "label", "media", "meta"]
-    kind: Kind = "string"
-    shape: list[int] | None = None
-    rate: int | None = None
-    classes: list[str] | None = None
-    unit: str = ""
-
-    @property
-    def type(self) -> pa.DataType:
-        size = math.prod(self.shape) if self.shape and -1 not in self.shape else -1
-        match self.kind:
-            case "image" | "waveform":
-                return _FILE
-            case "pixels":
-                return pa.list_(pa.uint8(), size)
-            case "series" | "points":
-                return pa.list_(pa.float32(), size)
-            case "tokens":
-                return pa.list_(pa.int32())
-            case "edges":
-                return pa.list_(pa.string())
-            case "events":
-                return pa.list_(_EVENT)
-            case "class":
-                return pa.int64()
-            case "number":
-                return pa.float64()
-        return pa.string()
-
-    @property
-    def feature(self) -> Any:
-        """The column in Hugging Face's description of features."""
-        text = {"dtype": "string", "_type": "Value"}
-        match self.kind:
-            case "image":
-                return {"_type": "Image"}
-            case "waveform":
-                return {"sampling_rate": self.rate, "_type": "Audio"}
-            case "class":
-                return {"names": self.classes or [], "_type": "ClassLabel"}
-            case "number":
-                return {"dtype": "float64", "_type": "Value"}
-            case "pixels" | "series" | "points" | "tokens" | "edges":
-                dtype = {"pixels": "uint8", "tokens": "int32", "edges": "string"}.get(self.kind, "float32")
-                length = self.type.list_size if pa.types.is_fixed_size_list(self.type) else -1
-                return {"feature": {"dtype": dtype, "_type": "Value"}, "length": length, "_type": "Sequence"}
-            case "events":
-                number = {"dtype": "float64", "_type": "Value"}
-                return [{"time": number, "code": text, "value": {"dtype": "float32", "_type": "Value"}}]
-        return text
 
 
 KEYS = (Column("id", "id"), Column("split", "split"), Column("group", "group"))
@@ -128,6 +55,7 @@ class Card:
     totals: dict[str, float] = field(default_factory=dict)
     quarantined: list[dict[str, str]] = field(default_factory=list)  # {"item", "reason"}
     duplicates: dict[str, Any] = field(default_factory=dict)
+    vocabulary: int = 0  # symbols of tokenizer.json; 0: there is none
 
     def column(self, name: str) -> Column:
         found = {c.name: c for c in self.columns}
@@ -229,10 +157,20 @@ class Corpus:
     """A corpus on disk, its contract checked when it is opened: card, shards, column names, types and nulls."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         self.digest: str = atomic.manifest(folder)["digest"]
-        self.card = build(Card, atomic.read_json(folder / CARD), str(folder / CARD))
-        self.files = [folder / name for name in self.card.shards]
+        self._open(folder, build(Card, atomic.read_json(folder / CARD), str(folder / CARD)))
+
+    @staticmethod
+    def unsealed(folder: Path, card: Card) -> Corpus:
+        """A corpus that is being written: its shards are whole, its manifest is not there yet."""
+        corpus = Corpus.__new__(Corpus)
+        corpus.digest = ""
+        corpus._open(folder, card)
+        return corpus
+
+    def _open(self, folder: Path, card: Card) -> None:
+        self.folder, self.card = folder, card
+        self.files = [folder / name for name in card.shards]
         for path in self.files:
             self._check(path)
 
@@ -293,7 +231,7 @@ def _has_nulls(array: pa.Array) -> bool:
     """Whether a value, a file's bytes, or an element of a list of numbers or ids is missing."""
     if array.null_count:
         return True
-    if array.type == _FILE:
+    if array.type == FILE:
         return bool(array.field("bytes").null_count)
     nested = pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type)
     return nested and bool(array.flatten().null_count)

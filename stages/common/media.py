@@ -3,10 +3,12 @@
 contract {"kind": "image", "height", "width", "channels"}  ->  uint8   (N, H, W, C), resized if need be
 contract {"kind": "waveform", "rate", "samples"}           ->  int16 or float32 (N, samples), zero-padded or cut; lengths (N,)
 contract {"kind": "series", "steps", "channels"}           ->  float32 (N, T, C), zero-padded or cut; lengths (N,)
+contract {"kind": "tokens", "length", "tokenizer"}         ->  int32 (N, length), zero-padded or cut; lengths (N,)
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from stages.common.corpus import Column
 from stages.common.errors import ContractError
 
 WAV_HEADER = 44
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # symbols 0 .. 4 of every tokenizer
 _DTYPES = {(1, 16): "<i2", (3, 32): "<f4"}  # by format code and bits: PCM, IEEE float
 
 
@@ -48,10 +51,32 @@ def decode(array: pa.Array | pa.ChunkedArray, column: Column, contract: dict[str
         return _padded(_one_scale([read_wav(v) for v in array.field("bytes").to_pylist()]), contract["samples"])
     if kind == "series" and column.kind == "series":
         return _padded(_series(array, column, contract), contract["steps"], tail=(contract["channels"],))
+    if kind == "tokens" and column.kind in ("text", "molecule", "string") and contract["tokenizer"]:
+        return tokenised(array.to_pylist(), contract["tokenizer"], contract["length"])
+    if kind == "tokens" and column.kind == "tokens":
+        return _padded(_lists(array), contract["length"])
     raise ContractError(
         f"column {column.name!r} holds {column.kind}, the encoder takes {kind}",
         do="choose a corpus of that kind, or a front end for this one",
     )
+
+
+def tokenised(texts: list[str], tokenizer: str, length: int) -> Media:
+    """Texts as symbols under a tokenizer file: int32 (N, length), 0 ([PAD]) after each text's own. Long ones are cut."""
+    found = [np.array(e.ids, np.int32) for e in _tokenizer(tokenizer, length).encode_batch_fast([t or "" for t in texts])]
+    return _padded(found, length) if found else Media(np.zeros((0, length), np.int32), np.zeros(0, np.int64))
+
+
+@functools.lru_cache(maxsize=8)
+def _tokenizer(path: str, length: int) -> Any:
+    from tokenizers import Tokenizer  # only where text is read
+
+    try:
+        tokenizer = Tokenizer.from_file(path)
+    except Exception as error:  # the library raises nothing more precise
+        raise ContractError(f"the tokenizer cannot be read: {error}", where=path, do="run the ingest again") from None
+    tokenizer.enable_truncation(length)
+    return tokenizer
 
 
 def wav_bytes(samples: np.ndarray, rate: int) -> bytes:
@@ -133,6 +158,12 @@ def _series(array: pa.Array, column: Column, contract: dict[str, Any]) -> list[n
         raise ContractError(f"column {column.name!r} holds {size} values, not a multiple of {channels} channels")
     ends = np.cumsum(sizes)
     return [values[end - size : end].reshape(-1, channels) for end, size in zip(ends, sizes, strict=True)]
+
+
+def _lists(array: pa.Array) -> list[np.ndarray]:
+    """A list column's values, item by item."""
+    values, offsets = array.flatten().to_numpy(zero_copy_only=False), array.offsets.to_numpy()
+    return np.split(values, offsets[1:-1] - offsets[0])
 
 
 def _padded(items: list[np.ndarray], size: int, tail: tuple[int, ...] = ()) -> Media:

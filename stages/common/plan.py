@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from stages.common.claim import ClaimPlan
 from stages.common.errors import UserError, unknown
 from stages.common.schema import Part, build
 from stages.common.variant import Variant
@@ -17,11 +18,14 @@ SECTIONS = {"ingest": "corpora", "pretrain": "encoders", "extract": "features", 
 
 @dataclass(frozen=True)
 class LabelPlan:
-    """A label column. class: one of `classes` (else found in the data, sorted); number: with a unit; text: a transcript."""
+    """A label column. class: one of `classes` (else found in the data, sorted); number: with a unit; text: a transcript;
+    steps: a class index for each of an item's rows (frames, tokens), or `width` of them, -1 where it is not known.
+    """
 
-    kind: Literal["class", "number", "text"]
+    kind: Literal["class", "number", "text", "steps"]
     classes: list[str] | None = None
     unit: str = ""
+    width: int = 1
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,21 @@ class DuplicatesPlan:
 
 
 @dataclass(frozen=True)
+class TokenizerPlan:
+    """A tokenizer learnt from the train split, kept with the corpus: how text becomes symbols.
+
+    words and characters are looked up whole; wordpiece, bpe and unigram learn parts of words. pattern: a regular expression of
+    the pieces that a text is cut into first, such as the atoms of a molecule string.
+    """
+
+    kind: Literal["words", "characters", "wordpiece", "bpe", "unigram"] = "wordpiece"
+    vocabulary: int = 4096
+    lowercase: bool = True
+    pattern: str | None = None
+    columns: list[str] = field(default_factory=list)  # none: every text and molecule column of the media
+
+
+@dataclass(frozen=True)
 class CorpusPlan(Variant):
     """corpora.<name>: where it comes from, how it is read, what its columns mean, how it is split."""
 
@@ -60,6 +79,7 @@ class CorpusPlan(Variant):
     split: SplitPlan = field(default_factory=SplitPlan)
     duplicates: DuplicatesPlan = field(default_factory=DuplicatesPlan)
     limit: dict[str, int] = field(default_factory=dict)  # at most so many rows of a split, chosen by the hash of the id
+    tokenizer: TokenizerPlan | None = None
     quarantine_share: float = 0.01  # above this share of broken items the stage fails
     shard_mb: int = 64
 
@@ -101,7 +121,10 @@ class EncoderPlan(Variant):
     objective: Part
     parent: str  # corpora/<corpus> (no parent) or encoders/<name>: the start, teacher or unit source
     optim: OptimPlan = field(default_factory=OptimPlan)
+    use: Literal["start", "teacher"] = "start"  # what a parent encoder is: where the weights start, or a frozen teacher
     splits: list[str] = field(default_factory=lambda: ["train"])
+    pairs: str | None = None  # a column: items of the same value are each other's positives
+    side: list[str] = field(default_factory=list)  # columns that the objective is handed beside the views
     media: str | None = None  # the media column; not needed when there is one
     batch_size: int = 256
     epochs: int = 10
@@ -122,6 +145,7 @@ class FeaturesPlan(Variant):
     encoder: str
     corpus: str
     rows: Literal["clip", "patch", "frame", "node", "token"] = "clip"
+    output: Literal["embedding", "projection"] = "embedding"  # projection: what the loss saw, after the projector
     layers: list[int] = field(default_factory=lambda: [-1])
     splits: list[str] = field(default_factory=lambda: ["train", "valid", "test"])
     views: Part = field(default_factory=lambda: Part("none"))
@@ -153,28 +177,11 @@ class TaskPlan(Variant):
 
 
 @dataclass(frozen=True)
-class CorrelationPlan:
-    """Spearman's rho, over encoders, between one metric and another; `x` and `y` list tasks in the same order."""
+class ScalePlan:
+    """A system at another size. set: {key with a pattern for the node: value}. parameters: {encoder: weights it then has}."""
 
-    x: list[str]
-    x_metric: str
-    y: list[str]
-    y_metric: str
-    x_slice: str = "all"
-    y_slice: str = "all"
-    above: float = 0.0
-
-
-@dataclass(frozen=True)
-class ClaimPlan:
-    """A claim of a paper: tasks in `order`, best first, by `metric` at the label share `slice`; or a `correlation`."""
-
-    says: str
-    metric: str | None = None
-    slice: str = "all"
-    order: list[str] = field(default_factory=list)
-    margin: float = 0.0
-    correlation: CorrelationPlan | None = None
+    set: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -186,7 +193,7 @@ class SystemPlan:
     seed: int | None = None  # its number in the library of published systems
     paper: str = ""
     claims: dict[str, ClaimPlan] = field(default_factory=dict)
-    scale: dict[str, Any] = field(default_factory=dict)
+    scale: dict[str, ScalePlan] = field(default_factory=dict)  # smoke and paper; the recipe itself is small
 
 
 @dataclass(frozen=True)

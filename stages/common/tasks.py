@@ -1,9 +1,10 @@
 """The task contract: `predictions.parquet` and `metrics.json`.
 
-predictions: seed, slice (label share), id, index, target, prediction, score. Class targets and predictions are indices as
-float64; score is a list of class probabilities (C,), empty for numbers.
+predictions: seed, slice (label share), id, index, target, prediction, score, target_text, prediction_text. Class targets and
+predictions are indices as float64; score is a list of class probabilities (C,), empty for numbers; of a text label the last two
+are filled instead.
 metrics.json: {"task", "system", "features", "encoder", "head", "classes", "metrics": [{"name", "slice", "seed", "value", "n"}],
-"details": {...}}.
+"details": {...}, "exhibits": [...]}, and the exhibits' files beside it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,8 @@ SCHEMA = pa.schema(
         pa.field("target", pa.float64()),
         pa.field("prediction", pa.float64()),
         pa.field("score", pa.list_(pa.float32()), nullable=False),
+        pa.field("target_text", pa.string()),
+        pa.field("prediction_text", pa.string()),
     ]
 )
 
@@ -54,6 +57,35 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A picture or a sound that a head made, as a file beside metrics.json. place: (row, column) in the report's table."""
+
+    kind: Literal["picture", "sound"]
+    file: str
+    caption: str
+    place: tuple[str, str]
+    seed: int = 0
+    slice: str = "all"
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """The same before it is written: a PNG of a picture, a canonical WAV of a sound. name: of the file, without its end."""
+
+    kind: Literal["picture", "sound"]
+    name: str
+    content: bytes
+    caption: str
+    place: tuple[str, str]
+
+    def written(self, folder: Path, seed: int, slice: str) -> Shown:
+        """Writes the file into a task's folder; seeds and label shares do not meet."""
+        file = f"{self.name}_{slice.rstrip('%')}_seed{seed}.{'png' if self.kind == 'picture' else 'wav'}"
+        (folder / file).write_bytes(self.content)
+        return Shown(self.kind, file, self.caption, self.place, seed, slice)
+
+
+@dataclass(frozen=True)
 class TaskResult:
     """metrics.json."""
 
@@ -65,6 +97,7 @@ class TaskResult:
     metrics: list[Value]
     classes: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+    exhibits: list[Shown] = field(default_factory=list)
 
     def values(self, name: str, slice: str = "all") -> dict[int, float]:
         """{seed: value} of one metric at one label share."""
@@ -73,7 +106,10 @@ class TaskResult:
 
 @dataclass
 class Predictions:
-    """Predictions of one seed at one label share: ids (N,), target (N,), prediction (N,), score (N, C) or None."""
+    """Predictions of one seed at one label share: ids (N,), target (N,), prediction (N,), score (N, C) or None.
+
+    target and prediction are float64, or texts as objects.
+    """
 
     seed: int
     slice: str
@@ -95,14 +131,18 @@ def write(folder: Path, result: TaskResult, predictions: list[Predictions]) -> N
                 offsets = pa.array(np.arange(n + 1, dtype=np.int32) * p.score.shape[1])
                 score = pa.ListArray.from_arrays(offsets, pa.array(p.score.astype(np.float32).reshape(-1)))
             index = np.zeros(n, np.int32) if p.index is None else p.index.astype(np.int32)
+            texts = p.target.dtype == object
+            nothing = pa.nulls(n)
             columns = [
                 pa.array(np.full(n, p.seed, np.int32)),
                 pa.array([p.slice] * n, pa.string()),
                 pa.array(p.ids, pa.string()),
                 pa.array(index),
-                pa.array(p.target.astype(np.float64)),
-                pa.array(p.prediction.astype(np.float64)),
+                nothing.cast(pa.float64()) if texts else pa.array(p.target.astype(np.float64)),
+                nothing.cast(pa.float64()) if texts else pa.array(p.prediction.astype(np.float64)),
                 score,
+                pa.array(p.target, pa.string()) if texts else nothing.cast(pa.string()),
+                pa.array(p.prediction, pa.string()) if texts else nothing.cast(pa.string()),
             ]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
     atomic.write_json(folder / METRICS, as_plain(result))
@@ -129,5 +169,6 @@ def read_predictions(folder: Path, seed: int, slice: str) -> Predictions:
     flat = table["score"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     n = table.num_rows
     score = flat.reshape(n, -1) if n and len(flat) else None
-    arrays = [table[c].to_numpy() for c in ("id", "target", "prediction", "index")]
+    end = "_text" if table["target_text"].null_count < n else ""
+    arrays = [table[c].to_numpy() for c in ("id", f"target{end}", f"prediction{end}", "index")]
     return Predictions(seed, slice, arrays[0], arrays[1], arrays[2], score, arrays[3])

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stages.common import registry
+from stages.common.claim import ClaimPlan
 from stages.common.errors import UserError, unknown
-from stages.common.plan import SECTIONS, ClaimPlan, Plan, SplitPlan, TaskPlan
+from stages.common.media import SPECIAL
+from stages.common.plan import SECTIONS, Plan, SplitPlan, TaskPlan
 from stages.common.schema import convert
 
 _SLUG = re.compile(r"[A-Za-z0-9_]+")
@@ -25,6 +27,12 @@ def validate(plan: Plan) -> None:
     for name, corpus in plan.corpora.items():
         _parts(f"corpora.{name}", corpus, ("source", "reader"))
         _split(corpus.split, f"corpora.{name}.split")
+        for label, labelled in corpus.labels.items():
+            if labelled.kind == "steps" and not labelled.classes:
+                raise UserError("a label of steps needs its `classes`", where=f"corpora.{name}.labels.{label}")
+            _at_least(1, f"corpora.{name}.labels.{label}", labelled, "width")
+        if corpus.tokenizer is not None:
+            _at_least(len(SPECIAL) + 1, f"corpora.{name}.tokenizer", corpus.tokenizer, "vocabulary")
         _at_least(1, f"corpora.{name}", corpus, "shard_mb", "limit")
         if not 0 <= corpus.quarantine_share <= 1:
             raise UserError(
@@ -40,6 +48,8 @@ def validate(plan: Plan) -> None:
         _at_least(0, where, encoder, "epochs")
         _at_least(1, f"{where}.monitor", encoder.monitor, "every", "k")
         _seeds(encoder.seeds, f"{where}.seeds")
+        if encoder.use == "teacher" and not encoder.parent.startswith("encoders/"):
+            raise UserError("there is no parent to be the teacher", where=f"{where}.use", do="write `parent: encoders/<name>`")
         if encoder.monitor.label is not None:
             _refer("label", encoder.monitor.label, plan.corpora[encoder.corpus].labels, f"{where}.monitor")
     _acyclic("encoders", "parent", {name: e.parent for name, e in plan.encoders.items()})
@@ -98,19 +108,33 @@ def _task(name: str, task: TaskPlan, plan: Plan) -> None:
 
 
 def _claim(where: str, claim: ClaimPlan, tasks: Mapping[str, TaskPlan]) -> None:
-    if (claim.correlation is None) == (not claim.order):
-        raise UserError("a claim has either an `order` of tasks or a `correlation`", where=where)
+    if sum((bool(claim.order), claim.correlation is not None, claim.choice is not None)) != 1:
+        raise UserError("a claim has one of an `order` of tasks, a `correlation` and a `choice`", where=where)
     if claim.correlation is None and claim.metric is None:
-        raise UserError("an ordered claim needs a `metric`", where=where, do="add `metric:`, such as accuracy")
+        raise UserError("an order or a choice needs a `metric`", where=where, do="add `metric:`, such as accuracy")
     if claim.order and len(claim.order) < 2:
         raise UserError("an order needs two tasks at least", where=where)
-    if claim.correlation and len(claim.correlation.x) < 2:
-        raise UserError("a correlation needs two tasks at least", where=where)
-    named = claim.order or [*claim.correlation.x, *claim.correlation.y]  # type: ignore[union-attr]
-    for task in named:
+    lists = _lists(claim, where)
+    for task in [*claim.order, *(name for names in lists.values() for name in names)]:
         _refer("task of this system", task, tasks, where)
-    if claim.correlation and len(claim.correlation.x) != len(claim.correlation.y):
-        raise UserError("`x` and `y` must list as many tasks", where=where)
+    if len({len(names) for names in lists.values()}) > 1:
+        raise UserError(f"{', '.join(f'`{name}`' for name in lists)} must list as many tasks", where=where)
+    if any(len(names) < 2 for names in lists.values()):
+        raise UserError("a correlation or a choice needs two tasks at least", where=where)
+
+
+def _lists(claim: ClaimPlan, where: str) -> dict[str, list[str]]:
+    """The lists of tasks that a correlation or a choice pairs with each other."""
+    if claim.correlation is not None:
+        return {"x": claim.correlation.x, "y": claim.correlation.y}
+    if claim.choice is None:
+        return {}
+    found = {"among": claim.choice.among, "by": claim.choice.by}
+    if claim.choice.against == "oracle":
+        return found
+    if not claim.choice.other_metric:
+        raise UserError("a choice against another needs `other` and `other_metric`", where=where)
+    return found | {"other": claim.choice.other}
 
 
 def _parts(where: str, node: Any, kinds: Iterable[str]) -> None:

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from stages.common.claim import ChoicePlan, ClaimPlan, CorrelationPlan
 from stages.common.errors import UserError
-from stages.common.plan import ClaimPlan, CorrelationPlan
 from stages.evaluate import bootstrap
 from stages.evaluate.direction import orientation
 from stages.evaluate.judged import Judged
@@ -76,6 +76,8 @@ def judge(id: str, claim: ClaimPlan, judged: Mapping[str, Judged]) -> ClaimResul
     """The verdict on one claim. Raises UserError where a metric, label share or common seed is missing."""
     if claim.correlation is not None:
         return _correlated(id, claim.says, claim.correlation, judged)
+    if claim.choice is not None and claim.metric is not None:
+        return _chosen(id, claim, claim.choice, claim.metric, judged)
     if claim.metric is None or len(claim.order) < 2:
         raise UserError("a claim has a `metric` and an `order` of two tasks or more, or a `correlation`", where=f"claim {id}")
     tasks = [_task(id, name, judged) for name in claim.order]
@@ -186,6 +188,37 @@ def _correlated(id: str, says: str, plan: CorrelationPlan, judged: Mapping[str, 
         correlation_of=f"{plan.x_metric} and {plan.y_metric} over {len(x)} encoders",
         matched=list(zip(plan.x, plan.y)),
     )
+
+
+def _chosen(id: str, claim: ClaimPlan, plan: ChoicePlan, metric: str, judged: Mapping[str, Judged]) -> ClaimResult:
+    among = [_task(id, name, judged).values(metric, claim.slice) for name in plan.among]
+    by = [_task(id, name, judged).values(plan.by_metric, plan.by_slice) for name in plan.by]
+    other = [_task(id, name, judged).values(plan.other_metric, plan.other_slice) for name in plan.other]
+    seeds = sorted(set.intersection(*(set(v) for v in [*among, *by, *other])))
+    figures = np.stack([_array(v, seeds) for v in among])
+    picked = choose(plan.by_metric, np.stack([_array(v, seeds) for v in by]), figures)
+    rival, against = "best by its labels", choose(metric, figures, figures)
+    if plan.against == "other":
+        rival = f"chosen by {plan.other_metric}"
+        against = choose(plan.other_metric, np.stack([_array(v, seeds) for v in other]), figures)
+    difference = orientation(metric) * (picked - against)
+    found = _open(len(seeds), f"{len(seeds)} common seed(s)")
+    if len(seeds) >= ENOUGH_SEEDS:
+        found = (
+            student(difference, claim.margin) if np.isfinite(difference).all() else _open(len(seeds), "a figure is not finite")
+        )
+    ours = f"chosen by {plan.by_metric}"
+    shown = {ours: picked, rival: against} | dict(zip(plan.among, figures))
+    values = {name: {metric: describe({s: float(x) for s, x in zip(seeds, v)})} for name, v in shown.items()}
+    pairs = [Pair(ours, rival, found)]
+    return ClaimResult(id, claim.says, found.verdict, metric, claim.slice, claim.margin, len(seeds), values, pairs)
+
+
+def choose(metric: str, by: np.ndarray, figures: np.ndarray) -> np.ndarray:
+    """figures (tasks, seeds) of the task that is best in `by` (tasks, seeds), for each seed; the first of equals."""
+    turned = orientation(metric) * by
+    best = np.where(np.isfinite(turned), turned, -np.inf).argmax(0)
+    return figures[best, np.arange(figures.shape[1])]
 
 
 def correlate(plan: CorrelationPlan, x: np.ndarray, y: np.ndarray) -> Comparison:

@@ -10,11 +10,14 @@ from pathlib import Path
 from stages.common import registry
 
 CONSTANT = "HIGHER_IS_BETTER"
+_NAMED = {"loss": False}  # figures that are neither metric nor measure
 
 
 @functools.cache
 def higher_is_better(name: str) -> bool | None:
     """The constant HIGHER_IS_BETTER of metric or measure `name`; None where neither way is, or there is no such part."""
+    if name in _NAMED:
+        return _NAMED[name]
     for kind in ("metric", "measure"):
         if name in registry.names(kind):
             return _constant(_file(kind, name))

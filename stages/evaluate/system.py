@@ -8,7 +8,7 @@ from stages.common import atomic
 from stages.common.plan import SystemPlan
 from stages.common.schema import as_plain
 from stages.common.stage import Job
-from stages.evaluate import claims, maps, summary
+from stages.evaluate import claims, exhibits, maps, summary
 from stages.evaluate.direction import higher_is_better
 from stages.evaluate.judged import Judged, read
 
@@ -24,7 +24,8 @@ def evaluate(job: Job) -> None:
     table = summary.rows(judged)
     verdicts = [claims.judge(id, claim, judged) for id, claim in system.claims.items()]
     atomic.write_json(job.out / METRICS, summary.means(table))
-    atomic.write_json(job.out / RESULT, as_plain(_result(job.key, system, judged, table, verdicts)))
+    shown = exhibits.collect(judged, job.out)
+    atomic.write_json(job.out / RESULT, as_plain(_result(job.key, system, judged, table, verdicts) | {"exhibits": shown}))
     pq.write_table(maps.collect(judged), job.out / maps.MAP, compression="zstd")
     for row in table:
         if row.mean is not None:

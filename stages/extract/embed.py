@@ -15,7 +15,10 @@ from stages.common.corpus import Column
 from stages.common.errors import ContractError, UserError
 from stages.common.media import decode
 from stages.common.plan import FeaturesPlan
+from stages.encoders.core import inputs
 from stages.encoders.core.encoder import Encoder
+from stages.encoders.core.inputs import Input, Padded
+from stages.encoders.core.projector import Projector
 from stages.views.core.base import Key, Views
 
 
@@ -54,8 +57,12 @@ class Embedder:
     Raises UserError where the chosen layers are not there or differ in D.
     """
 
-    def __init__(self, encoder: Encoder, node: FeaturesPlan, seed: int, trial: Batch) -> None:
-        self.encoder, self.node, self.seed = encoder, node, seed
+    def __init__(
+        self, encoder: Encoder, node: FeaturesPlan, seed: int, trial: Batch, projector: Projector | None = None
+    ) -> None:
+        self.encoder, self.node, self.seed, self.projector = encoder, node, seed, projector
+        if projector is not None and (node.rows != "clip" or node.layers != [-1]):
+            raise UserError("a projection has one row an item", where="output", do="use `rows: clip` and `layers: [-1]`")
         self.views: Views = registry.make("views", node.views, encoder.frontend)
         if len(set(node.layers)) != len(node.layers) or not node.layers:
             raise UserError(f"layers are named once each, got {node.layers}", where="layers")
@@ -84,8 +91,8 @@ class Embedder:
                 )
         return layers
 
-    def _layers(self, x: Tensor) -> list[Tensor]:
-        """Per chosen layer (B, N, D). Clips: layer -1 is the embedding, another one the mean of that layer's positions."""
+    def _layers(self, x: Input) -> list[Tensor]:
+        """Per chosen layer (B, N, D). Clips: layer -1 is the embedding, another one the mean of the item's own positions."""
         chosen, clip = self.node.layers, self.node.rows == "clip"
         hidden = [] if clip and chosen == [-1] else self.encoder.hidden(x)
         for layer in chosen:
@@ -93,9 +100,13 @@ class Embedder:
                 raise UserError(
                     f"there is no layer {layer} among {len(hidden)}", where="layers", do="count from 0, or back from -1"
                 )
-        if clip:
-            return [self.encoder(x)[:, None] if i == -1 else hidden[i].mean(1, keepdim=True) for i in chosen]
-        return [hidden[i] for i in chosen]
+        if not clip:
+            return [hidden[i] for i in chosen]
+        return [self._clip(x) if i == -1 else _mean(hidden[i], x) for i in chosen]
+
+    def _clip(self, x: Input) -> Tensor:
+        h: Tensor = self.encoder(x)
+        return (h if self.projector is None else self.projector(h))[:, None]
 
     def rows(self, batch: Batch, layers: list[Tensor], start: int, stop: int) -> Iterator[pa.RecordBatch]:
         """The contract's record batches of the items start .. stop of a batch, layer by layer, by item and index."""
@@ -113,10 +124,13 @@ class Embedder:
             yield features.batch(ids, splits, row, index, layer, x)
 
     def _own(self, batch: Batch, positions: int) -> np.ndarray | None:
-        """(n, positions) of bool: frames that overlap the item itself, not the zeros that pad it; None: all do."""
-        if self.node.rows != "frame" or batch.lengths is None:
+        """(n, positions) of bool: frames and tokens that overlap the item itself, not what pads it; None: all do."""
+        if self.node.rows not in ("frame", "token") or batch.lengths is None:
             return None
-        frames = positions // self.node.copies
-        lengths = batch.lengths[: len(batch)].cpu().numpy()
-        own = np.maximum(1, -(-frames * lengths // batch.data.shape[1]))  # rounded up
-        return np.tile(np.arange(frames), self.node.copies)[None] < own[:, None]
+        own = inputs.own(batch.lengths[: len(batch)].cpu(), batch.data.shape[1], positions // self.node.copies)
+        return own.repeat(1, self.node.copies).numpy()
+
+
+def _mean(h: Tensor, x: Input) -> Tensor:
+    """h (B, N, D) -> (B, 1, D): the mean over each item's own positions."""
+    return inputs.pooled(h, x.own(h.shape[1]) if isinstance(x, Padded) else None)[:, None]

@@ -95,7 +95,11 @@ class Extraction:
             )
         self.encoder, card = encoders.load(encoder / f"seed={seed}", device)
         self.column = media(corpus, card)
-        self.embedder = Embedder(self.encoder, node, seed, trial=next(self.batches(0, size=1)))
+        projector = None
+        if node.output == "projection":
+            projector = encoders.load_projector(encoder / f"seed={seed}", device)
+        trial = next(self.batches(0, size=1))
+        self.embedder = Embedder(self.encoder, node, seed, trial, projector)
         self.shard_items = max(1, node.shard_rows // (self.embedder.positions * len(node.layers)))
 
     def batches(self, first: int, size: int) -> Iterator[Batch]:

@@ -12,6 +12,7 @@ from stages.common.errors import ContractError
 from stages.common.plan import SECTIONS
 from stages.common.records import SERIES
 from stages.common.workspace import Workspace
+from stages.report import exhibits
 
 STAGES = tuple(SECTIONS)  # ingest, pretrain, extract, fit, evaluate; the report's own record is not part of itself
 Curve = dict[int, tuple[list[int], list[float]]]  # {seed: (steps, values)}
@@ -41,11 +42,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Found:
-    """systems: {id: result.json}. maps: {system: {task: {seed: columns id, x, y, label}}}. nodes: in order of the DAG."""
+    """systems: {id: result.json}. maps: {system: {task: {seed: columns id, x, y, label}}}. nodes: in order of the DAG.
+
+    exhibits: {system: pictures and sounds with their content}.
+    """
 
     systems: dict[str, dict[str, Any]]
     maps: dict[str, dict[str, dict[int, dict[str, list[Any]]]]]
     nodes: list[Node]
+    exhibits: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 def folders(workspace: Workspace) -> dict[str, Path]:
@@ -58,16 +63,17 @@ def folders(workspace: Workspace) -> dict[str, Path]:
 
 def collect(inputs: Mapping[str, Path]) -> Found:
     """Reads the folders named by `folders`. Raises ContractError where one is damaged."""
-    systems, maps, nodes = {}, {}, []
+    systems, maps, nodes, shown = {}, {}, [], {}
     for name, folder in inputs.items():
         kind, _, rest = name.partition("/")
         if kind == "reports":
             systems[rest] = _mapping(folder / "result.json")
             maps[rest] = _maps(folder / "map.parquet")
+            shown[rest] = exhibits.read(folder, systems[rest])
         else:
             stage, _, key = rest.partition("/")
             nodes.append(Node(stage, key, _mapping(folder / "record.json"), _series(folder / "series.parquet")))
-    return Found(systems, maps, nodes)
+    return Found(systems, maps, nodes, shown)
 
 
 def _finished(parent: Path) -> Iterator[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from stages.report import curves, forest, show, sweeps
+from stages.report import curves, exhibits, forest, show, sweeps
 from stages.report.collect import Found, Node
 from stages.report.lineage import HEIGHT, TOP, WIDTH, Lineage
 
@@ -49,6 +49,7 @@ def content(found: Found) -> dict[str, Any]:
         "tiles": _tiles(found, verdicts),
         "rows": _folded([row for s in systems for row in s["rows"]], variants),
         "sweeps": compared,
+        "galleries": exhibits.galleries(found.exhibits),
         "variants": variants,
         "cards": [_card(n) for n in found.nodes if n.stage == "ingest"],
         "nodes": _under_bases([_node(n, lineage) | {"base": variants.get(n.id)} for n in found.nodes]),

@@ -10,6 +10,7 @@ from torch import Tensor
 from stages.common.errors import UserError
 from stages.common.registry import part
 from stages.encoders.core.encoder import Frontend
+from stages.encoders.core.inputs import Input, tensor
 from stages.views.core import pictures, random
 from stages.views.core.base import Key
 
@@ -66,8 +67,8 @@ class CropColour:
         self.area, self.ratio, self.flip = area, ratio, flip
         self.jitter, self.jitter_p, self.grey, self.blur, self.sigma = jitter, jitter_p, grey, blur, sigma
 
-    def __call__(self, data: Tensor, lengths: Tensor | None, key: Key) -> list[Tensor]:
-        x = self.frontend(data, lengths)
+    def __call__(self, data: Tensor, lengths: Tensor | None, key: Key) -> list[Input]:
+        x = tensor(self.frontend(data, lengths))
         draws = random.uniform(random.of_views(key, self.views), _DRAWS)  # (V * B, draws)
         x = self._crop(x.repeat(self.views, 1, 1, 1), draws)
         if self.jitter > 0 and self.jitter_p > 0:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from stages.common.registry import part
 from stages.encoders.core.encoder import Frontend
+from stages.encoders.core.inputs import Input
 from stages.views.core.base import Key
 
 
@@ -16,5 +17,5 @@ class NoViews:
     def __init__(self, frontend: Frontend) -> None:
         self.frontend = frontend
 
-    def __call__(self, data: Tensor, lengths: Tensor | None, key: Key) -> list[Tensor]:
+    def __call__(self, data: Tensor, lengths: Tensor | None, key: Key) -> list[Input]:
         return [self.frontend(data, lengths)]

@@ -8,6 +8,7 @@ from torch import Tensor
 from stages.common.errors import UserError
 from stages.common.registry import part
 from stages.encoders.core.encoder import Frontend
+from stages.encoders.core.inputs import Input, tensor
 from stages.views.core import random, waves
 from stages.views.core.base import Key
 
@@ -57,10 +58,10 @@ class WaveSpec:
         self.masks = [(3, time_share)] * time_masks + [(2, frequency_share)] * frequency_masks  # (dimension, largest share)
         self._recording = waves.white_noise(frontend.contract["samples"]) if noise > 0 else None
 
-    def __call__(self, data: Tensor, lengths: Tensor | None, key: Key) -> list[Tensor]:
+    def __call__(self, data: Tensor, lengths: Tensor | None, key: Key) -> list[Input]:
         draws = random.uniform(random.of_views(key, self.views), _MASKS + 2 * len(self.masks))  # (V * B, draws)
         wave, length = self._wave(data, lengths, draws)
-        x = self.frontend(wave, length)
+        x = tensor(self.frontend(wave, length))
         for i, (dim, share) in enumerate(self.masks):
             width = share * draws[:, _MASKS + 2 * i]
             x = waves.mask(x, dim, draws[:, _MASKS + 2 * i + 1] * (1 - width), width)

@@ -131,16 +131,16 @@ def test_fractions_do_not_matter_where_the_source_declares_the_splits() -> None:
 @pytest.mark.parametrize(
     ("claim", "what"),
     [
-        ({"metric": "accuracy"}, "a claim has either an `order` of tasks or a `correlation`"),
-        ({"order": ["probe", "control"]}, "an ordered claim needs a `metric`"),
+        ({"metric": "accuracy"}, "a claim has one of an `order` of tasks, a `correlation` and a `choice`"),
+        ({"order": ["probe", "control"]}, "an order or a choice needs a `metric`"),
         ({"metric": "accuracy", "order": ["probe"]}, "an order needs two tasks at least"),
         (
             {"order": ["probe", "control"], "correlation": {"x": ["probe"], "x_metric": "a", "y": ["probe"], "y_metric": "b"}},
-            "a claim has either an `order` of tasks or a `correlation`",
+            "a claim has one of an `order` of tasks, a `correlation` and a `choice`",
         ),
         (
             {"correlation": {"x": ["probe", "control"], "x_metric": "a", "y": ["probe"], "y_metric": "b"}},
-            "`x` and `y` must list as many tasks",
+            "`x`, `y` must list as many tasks",
         ),
         (
             {"correlation": {"x": ["probe", "none"], "x_metric": "a", "y": ["probe", "probe"], "y_metric": "b"}},
@@ -322,7 +322,7 @@ def test_a_label_that_the_monitor_cannot_find_names_the_nearest() -> None:
 
 def test_a_correlation_of_fewer_than_two_points_is_refused() -> None:
     claim = {"says": "s", "correlation": {"x": ["probe"], "x_metric": "a", "y": ["control"], "y_metric": "b"}}
-    assert mistake(systems__toy__claims__better=claim).what == "a correlation needs two tasks at least"
+    assert mistake(systems__toy__claims__better=claim).what == "a correlation or a choice needs two tasks at least"
 
 
 @pytest.mark.parametrize(

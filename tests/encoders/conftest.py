@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ def backbone() -> Make:
 
     def make(name: str, shape: tuple[int, ...], **arguments: Any) -> Backbone:
         torch.manual_seed(0)
-        made: Backbone = registry.make("backbone", Part(name, arguments), shape)
+        made: Backbone = registry.make("backbone", Part(name, arguments), SimpleNamespace(shape=shape))
         for module in made.modules():
             if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)):
                 nn.init.uniform_(module.weight, 0.5, 1.5)

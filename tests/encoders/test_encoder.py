@@ -34,7 +34,7 @@ def card(frontend: Part, backbone: Part, column: Column, width: int) -> EncoderC
 def made(frontend: Part, backbone: Part, column: Column) -> Encoder:
     """With statistics and batch norms that differ from those of a new encoder."""
     torch.manual_seed(0)
-    encoder = encoders.new(frontend, backbone, column)
+    encoder = encoders.new(frontend, backbone, column, Path())
     encoder.mean.normal_()
     encoder.std.uniform_(0.5, 2)
     encoder.train()
@@ -65,7 +65,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_inputs_are_standardised_channel_by_channel() -> None:
-    encoder = encoders.new(Part("image"), Part("raw_input"), PIXELS)
+    encoder = encoders.new(Part("image"), Part("raw_input"), PIXELS, Path())
     encoder.mean.copy_(torch.tensor([1.0, 2.0, 3.0]))
     encoder.std.copy_(torch.tensor([1.0, 2.0, 4.0]))
     h = encoder(torch.full((1, 3, 8, 8), 5.0)).view(3, 64)

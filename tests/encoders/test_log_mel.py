@@ -18,7 +18,7 @@ WAVE = Column("wave", "media", "waveform", rate=8000)
 
 
 def front(**arguments: object) -> LogMel:
-    made: LogMel = registry.make("frontend", Part("log_mel", dict(arguments)), WAVE)
+    made: LogMel = registry.make("frontend", Part("log_mel", dict(arguments)), WAVE, Path())
     return made
 
 

@@ -63,7 +63,7 @@ def test_crops_of_another_size_take_interpolated_positions(backbone: Make) -> No
     grid = net.positions.view(1, 4, 4, 8).permute(0, 3, 1, 2)
     wanted = F.interpolate(grid, (2, 3), mode="bicubic").permute(0, 2, 3, 1).reshape(1, 6, 8)
     with torch.inference_mode():
-        added = net.embed(x) - net.project(x).flatten(2).transpose(1, 2)
+        added = net.embed(x).h - net.project(x).flatten(2).transpose(1, 2)
         torch.testing.assert_close(added, wanted.expand(2, -1, -1), rtol=1e-5, atol=1e-5)
         assert net(x).shape == (2, 8)
         assert [h.shape for h in net.hidden(x)] == [(2, 6, 8)] * 2
@@ -85,8 +85,8 @@ def test_some_of_the_tokens_can_be_encoded_alone(backbone: Make) -> None:
     net = backbone("vit", (1, 8, 8), **SMALL)
     x = torch.randn(2, 1, 8, 8)
     with torch.inference_mode():
-        assert net.encode(net.embed(x)[:, [0, 3]])[-1].shape == (2, 3, 8)
-        torch.testing.assert_close(net.encode(net.embed(x))[-1][:, 0], net(x))
+        assert net.encode(net.embed(x).at(torch.tensor([[0, 3], [3, 0]])))[-1].shape == (2, 2, 8)
+        torch.testing.assert_close(net.layers(net.embed(x))[-1][:, 0], net(x))
 
 
 def test_patches_may_be_rectangles(backbone: Make) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages.common.claim import ClaimPlan, CorrelationPlan
 from stages.common.errors import UserError
-from stages.common.plan import ClaimPlan, CorrelationPlan
 from stages.evaluate import claims
 from stages.evaluate.judged import Judged
 from tests.evaluate.builders import judged, measured, predictions, stand_ins, task_plan, write_task

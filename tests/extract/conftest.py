@@ -38,7 +38,7 @@ def write_encoder(
     column = Corpus(corpus).card.media()
     for seed in seeds:
         torch.manual_seed(seed)
-        encoder = encoders.new(frontend, backbone, column)
+        encoder = encoders.new(frontend, backbone, column, corpus)
         encoder.mean.normal_(0, 0.1)
         encoder.std.uniform_(0.5, 1)
         card = EncoderCard(frontend, backbone, column, "c", "d", "s", "none", seed, 0, encoder.width)

@@ -20,10 +20,10 @@ IMAGE = Column("image", "media", "pixels", shape=[4, 4, 1])
 WAVE = Column("wave", "media", "waveform", rate=8000)
 
 
-class Pixels:
+class Pixels(encoder.Frontend):
     """uint8 (B, H, W, C) -> (B, C, H, W) in [0, 1]."""
 
-    def __init__(self, column: Column) -> None:
+    def __init__(self, column: Column, assets: Path) -> None:
         height, width, channels = column.shape or [4, 4, 1]
         self.contract = {"kind": "image", "height": height, "width": width, "channels": channels}
         self.shape = (channels, height, width)
@@ -32,10 +32,10 @@ class Pixels:
         return data.permute(0, 3, 1, 2).float() / 255
 
 
-class Energy:
+class Energy(encoder.Frontend):
     """Waveforms (B, T) -> (B, 2, 1): mean square over the true length, and the length."""
 
-    def __init__(self, column: Column) -> None:
+    def __init__(self, column: Column, assets: Path) -> None:
         self.contract = {"kind": "waveform", "rate": column.rate, "samples": 8}
         self.shape = (2, 1)
 
@@ -46,10 +46,10 @@ class Energy:
 
 
 class Linear(encoder.Backbone):
-    def __init__(self, shape: tuple[int, ...], *, width: int = 3) -> None:
+    def __init__(self, frontend: encoder.Frontend, *, width: int = 3) -> None:
         super().__init__()
         self.width = width
-        self.map = nn.Linear(int(torch.tensor(shape).prod()), width)
+        self.map = nn.Linear(int(torch.tensor(frontend.shape).prod()), width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.map(x.flatten(1))
@@ -75,7 +75,7 @@ def write(folder: Path, seed: int = 0, column: Column = IMAGE) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     front = Part("tiny_pixels" if column.kind == "pixels" else "tiny_energy")
     torch.manual_seed(seed)
-    net = encoder.new(front, Part("tiny_linear", {"width": 3}), column)
+    net = encoder.new(front, Part("tiny_linear", {"width": 3}), column, folder)
     net.mean.fill_(0.1)
     card = encoder.EncoderCard(
         front, Part("tiny_linear", {"width": 3}), column, "digits", "d" * 64, "s" * 64, "simclr", seed, 10, net.width

@@ -23,6 +23,7 @@ from stages.encoders.core import encoder as encoders
 from stages.pretrain.core import distributed
 from stages.pretrain.core.distributed import World
 from stages.pretrain.core.objective import Batch, Objective
+from stages.views.core.base import Key
 from tests.builders import image_corpus
 from tests.pretrain.conftest import Pretrain, node
 
@@ -41,7 +42,7 @@ def losses(objective: dict[str, Any], steps: int = 20) -> list[float]:
     """Gradient descent by this process' share of batches of 12 pictures, batch norm and all."""
     torch.manual_seed(0)
     column = Column("image", "media", "pixels", shape=[6, 6, 1])
-    net = encoders.new(Part("image"), Part("resnet", {"width": 4, "blocks": [1]}), column)
+    net = encoders.new(Part("image"), Part("resnet", {"width": 4, "blocks": [1]}), column, Path())
     head: Objective = registry.make("objective", Part.of(objective, "objective"), net)
     for module in (net, head):
         distributed.synchronise_batch_norm(module)
@@ -51,7 +52,7 @@ def losses(objective: dict[str, Any], steps: int = 20) -> list[float]:
     for step in range(steps):
         views = [torch.rand(12, 1, 6, 6, generator=generator) for _ in range(2)]
         index = distributed.world().share(torch.arange(12))
-        total = head(net, Batch([v[index] for v in views], index))["total"]
+        total = head(net, Batch([v[index] for v in views], Key(0, 0, index), index))["total"]
         total.backward()
         distributed.average_gradients(parameters.values())
         with torch.no_grad():

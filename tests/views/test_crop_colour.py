@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ STILL = {"area": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "g
 
 
 def frontend(channels: int = 3, size: int = 8) -> Image:
-    return Image(Column("image", "media", "pixels", shape=[size, size, channels]))
+    return Image(Column("image", "media", "pixels", shape=[size, size, channels]), Path())
 
 
 def pictures(n: int = 16, channels: int = 3, size: int = 8) -> Tensor:

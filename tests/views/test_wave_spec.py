@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ STILL = {"crop": (1.0, 1.0), "gain_db": 0.0, "noise": 0.0, "time_masks": 0, "fre
 
 
 def frontend() -> LogMel:
-    return LogMel(COLUMN, samples=SAMPLES, n_mels=16)
+    return LogMel(COLUMN, Path(), samples=SAMPLES, n_mels=16)
 
 
 def waves(n: int = 6) -> tuple[Tensor, Tensor]:
@@ -122,7 +123,7 @@ def test_masks_alone_hide_whole_bands_of_frames_and_channels() -> None:
 
 def test_a_front_end_without_a_spectrogram_is_refused() -> None:
     with pytest.raises(UserError, match="spectrograms"):
-        WaveSpec(Waveform(COLUMN, samples=SAMPLES))
+        WaveSpec(Waveform(COLUMN, Path(), samples=SAMPLES))
 
 
 @pytest.mark.parametrize("wrong", [{"crop": (0.0, 1.0)}, {"noise": 2.0}, {"time_masks": -1}, {"snr_db": (9.0, 1.0)}])

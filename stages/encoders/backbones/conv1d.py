@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from stages.common.errors import ContractError, UserError
 from stages.common.registry import part
-from stages.encoders.core.encoder import Backbone
+from stages.encoders.core.encoder import Backbone, Frontend
 
 
 @part
@@ -22,13 +22,14 @@ class Conv1d(Backbone):
 
     def __init__(
         self,
-        shape: tuple[int, ...],
+        frontend: Frontend,
         *,
         widths: tuple[int, ...] = (64, 128, 256),
         kernels: tuple[int, ...] = (7, 5, 3),
         strides: tuple[int, ...] = (2, 2, 2),
     ) -> None:
         super().__init__()
+        shape = frontend.shape
         if len(shape) != 2:
             raise ContractError(f"backbone `conv1d` takes (C, T), the front end gives {shape}", do="use resnet, vit or mlp")
         if not widths or not len(widths) == len(kernels) == len(strides):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stages.common.errors import UserError
 from stages.common.registry import part
-from stages.encoders.core.encoder import Backbone
+from stages.encoders.core.encoder import Backbone, Frontend
 
 
 @part
@@ -19,8 +19,9 @@ class MLP(Backbone):
     widths: units per layer. It has no patch or frame rows (`hidden` raises ContractError).
     """
 
-    def __init__(self, shape: tuple[int, ...], *, widths: tuple[int, ...] = (512, 512), batch_norm: bool = True) -> None:
+    def __init__(self, frontend: Frontend, *, widths: tuple[int, ...] = (512, 512), batch_norm: bool = True) -> None:
         super().__init__()
+        shape = frontend.shape
         if not widths:
             raise UserError("backbone `mlp` needs one layer at least", do="name `widths`, or use backbone raw_input")
         layers: list[nn.Module] = [nn.Flatten()]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from stages.common.errors import UserError
 from stages.common.registry import part
-from stages.encoders.core.encoder import Backbone
+from stages.encoders.core.encoder import Backbone, Frontend
 
 
 @part
@@ -20,8 +20,9 @@ class RawInput(Backbone):
     for a side above the input's). hidden: one layer, (B, N, C), a row per pixel or step; vectors have none (ContractError).
     """
 
-    def __init__(self, shape: tuple[int, ...], *, side: int | None = None) -> None:
+    def __init__(self, frontend: Frontend, *, side: int | None = None) -> None:
         super().__init__()
+        shape = frontend.shape
         if side is not None and (len(shape) < 2 or not 1 <= side <= min(shape[1:])):
             raise UserError(f"an input of shape {shape} cannot be averaged to {side}", where="backbone raw_input")
         self.side = side

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from stages.common.errors import ContractError
 from stages.common.registry import part
-from stages.encoders.core.encoder import Backbone
+from stages.encoders.core.encoder import Backbone, Frontend
 
 
 @part
@@ -22,8 +22,9 @@ class ResNet(Backbone):
     hidden: one (B, H_l * W_l, C_l) per stage, raster order. Raises ContractError for x that is no picture.
     """
 
-    def __init__(self, shape: tuple[int, ...], *, width: int = 64, blocks: tuple[int, ...] = (2, 2, 2, 2)) -> None:
+    def __init__(self, frontend: Frontend, *, width: int = 64, blocks: tuple[int, ...] = (2, 2, 2, 2)) -> None:
         super().__init__()
+        shape = frontend.shape
         if len(shape) != 3:
             raise ContractError(f"backbone `resnet` takes (C, H, W), the front end gives {shape}", do="use mlp or conv1d")
         self.stem = nn.Sequential(nn.Conv2d(shape[0], width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))

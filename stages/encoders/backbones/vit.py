@@ -10,11 +10,13 @@ from torch.nn import functional as F
 
 from stages.common.errors import ContractError, UserError
 from stages.common.registry import part
-from stages.encoders.core.encoder import Backbone
+from stages.encoders.core.encoder import Frontend, TokenBackbone
+from stages.encoders.core.inputs import Tokens
+from stages.encoders.core.transformer import Block, initialise
 
 
 @part
-class ViT(Backbone):
+class ViT(TokenBackbone):
     """x (B, C, H, W) -> h (B, dim): the class token or the mean patch after the last layer norm.
 
     Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words" (Sec. 3.1, pre-norm blocks; defaults are small, for small
@@ -29,7 +31,7 @@ class ViT(Backbone):
 
     def __init__(
         self,
-        shape: tuple[int, ...],
+        frontend: Frontend,
         *,
         patch: int | tuple[int, int] = 4,
         dim: int = 192,
@@ -40,6 +42,7 @@ class ViT(Backbone):
         pool: Literal["cls", "mean"] = "cls",
     ) -> None:
         super().__init__()
+        shape = frontend.shape
         if len(shape) != 3:
             raise ContractError(f"backbone `vit` takes (C, H, W), the front end gives {shape}", do="use mlp or conv1d")
         if dim % heads or (positions == "sincos" and dim % 4):
@@ -59,10 +62,7 @@ class ViT(Backbone):
         self._initialise()
 
     def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
-                nn.init.zeros_(module.bias)
+        initialise(self)
         nn.init.xavier_uniform_(self.project.weight.view(self.width, -1))
         if self.project.bias is not None:
             nn.init.zeros_(self.project.bias)
@@ -79,7 +79,7 @@ class ViT(Backbone):
             )
         return height // self.patch[0], width // self.patch[1]
 
-    def embed(self, x: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tokens:
         """x (B, C, H, W) -> patch tokens (B, N, dim) with their positions added."""
         grid = self._grid(x.shape[2], x.shape[3])
         positions = self.positions
@@ -87,43 +87,26 @@ class ViT(Backbone):
             picture = positions.view(1, *self.grid, -1).permute(0, 3, 1, 2)
             picture = F.interpolate(picture, grid, mode="bicubic", align_corners=False)
             positions = picture.flatten(2).transpose(1, 2)
-        return self.project(x).flatten(2).transpose(1, 2) + positions
+        return Tokens(self.project(x).flatten(2).transpose(1, 2) + positions)
 
-    def encode(self, tokens: Tensor) -> list[Tensor]:
-        """Patch tokens (B, N, dim), all or some -> every block's output, class token first if there is one; last one normed."""
+    def layers(self, tokens: Tokens) -> list[Tensor]:
+        """Every block's output, class token first if there is one; the last one normed."""
+        h = tokens.h
         if self.cls is not None:
-            tokens = torch.cat([self.cls.expand(len(tokens), -1, -1), tokens], 1)
-        layers = []
+            h = torch.cat([self.cls.expand(len(h), -1, -1), h], 1)
+        found = []
         for block in self.blocks:
-            tokens = block(tokens)
-            layers.append(tokens)
-        return [*layers[:-1], self.norm(layers[-1])]
+            h = block(h)
+            found.append(h)
+        return [*found[:-1], self.norm(found[-1])]
 
-    def forward(self, x: Tensor) -> Tensor:
-        last = self.encode(self.embed(x))[-1]
-        return last[:, 0] if self.pool == "cls" else last.mean(1)
-
-    def hidden(self, x: Tensor) -> list[Tensor]:
+    def encode(self, tokens: Tokens) -> list[Tensor]:
         first = 0 if self.cls is None else 1
-        return [layer[:, first:] for layer in self.encode(self.embed(x))]
-
-
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); x (B, N, dim)."""
-
-    def __init__(self, dim: int, heads: int, inner: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(dim, eps=1e-6), nn.LayerNorm(dim, eps=1e-6)
-        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, inner), nn.GELU(), nn.Linear(inner, dim))
+        return [layer[:, first:] for layer in self.layers(tokens)]
 
     def forward(self, x: Tensor) -> Tensor:
-        b, n, dim = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # each (B, heads, N, d)
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, dim)
-        x = x + self.out(attended)
-        return x + self.mlp(self.norm2(x))
+        last = self.layers(self.embed(x))[-1]
+        return last[:, 0] if self.pool == "cls" else last.mean(1)
 
 
 def sincos_positions(rows: int, columns: int, dim: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,12 +12,13 @@ from torch.nn import functional as F
 from stages.common.corpus import Column
 from stages.common.errors import ContractError, UserError
 from stages.common.registry import part
+from stages.encoders.core.encoder import Frontend
 
 _SIDE = 32  # of encoded images where nobody says a size: such files may each have their own
 
 
 @part
-class Image:
+class Image(Frontend):
     """uint8 (B, H, W, C) -> float32 (B, C, H, W) in [0, 1].
 
     height, width: of x, in pixels. Default: the column's shape (encoded images without one: 32). Encoded images are resized
@@ -27,7 +29,7 @@ class Image:
     """
 
     def __init__(
-        self, column: Column, *, height: int | None = None, width: int | None = None, channels: int | None = None
+        self, column: Column, assets: Path, *, height: int | None = None, width: int | None = None, channels: int | None = None
     ) -> None:
         if column.kind not in ("image", "pixels"):
             raise ContractError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -9,17 +10,18 @@ from torch import Tensor
 from stages.common.corpus import Column
 from stages.common.errors import ContractError, UserError
 from stages.common.registry import part
+from stages.encoders.core.encoder import Frontend
 
 
 @part
-class Series:
+class Series(Frontend):
     """float32 (B, T, C) -> (B, C, T), values as stored. Shorter items come zero-padded, longer ones cut.
 
     steps: T. Default: the column's length, where all items have one; else it must be given (UserError).
     Raises ContractError for a column of another kind.
     """
 
-    def __init__(self, column: Column, *, steps: int | None = None) -> None:
+    def __init__(self, column: Column, assets: Path, *, steps: int | None = None) -> None:
         if column.kind != "series":
             raise ContractError(
                 f"column {column.name!r} holds {column.kind}, the front end `series` takes series",

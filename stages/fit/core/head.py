@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from stages.common.errors import UserError
+from stages.common.tasks import Exhibit
+from stages.fit.core.material import Material
 
 SPLITS = ("train", "valid", "test")
 
@@ -19,14 +21,15 @@ SPLITS = ("train", "valid", "test")
 class Rows:
     """Feature rows of a split: ids (N,), index (N,) within the item, x (N, D) float32.
 
-    target (N,): class indices int64 (-1: not labelled) or numbers float64 (nan: not labelled); None where the task has no
-    label.
+    target (N,): class indices int64 (-1: not labelled) or numbers float64 (nan: not labelled); (N, width) class indices for a
+    label of steps; None where the task has no label. text (N,): the items' texts, for a label of text.
     """
 
     ids: np.ndarray
     index: np.ndarray
     x: Tensor
     target: Tensor | None = None
+    text: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -35,7 +38,8 @@ class Rows:
         """The rows that `chosen` (N,) bool marks."""
         mask = torch.from_numpy(chosen).to(self.x.device)
         target = None if self.target is None else self.target[mask]
-        return Rows(self.ids[chosen], self.index[chosen], self.x[mask], target)
+        text = None if self.text is None else self.text[chosen]
+        return Rows(self.ids[chosen], self.index[chosen], self.x[mask], target, text)
 
     @property
     def labels(self) -> Tensor:
@@ -49,7 +53,8 @@ class Rows:
 class Problem:
     """What a head is fitted on: train teaches, valid chooses hyper-parameters, test is only predicted.
 
-    classes: names, where the label is a class. support: the rows of a split of the task's second features.
+    classes: names, where the label is a class. support: the rows of a split of the task's second features. material: the
+    corpus' other columns, and the encoder that the task's `support:` names.
     """
 
     seed: int
@@ -59,6 +64,14 @@ class Problem:
     test: Rows
     classes: list[str] = field(default_factory=list)
     support: Callable[[str], Rows] | None = None
+    material: Material | None = None
+
+    @property
+    def input(self) -> Material:
+        """The media and the encoder behind the features, for a head that reads more than features."""
+        if self.material is None:
+            raise TypeError("the problem was made without its material")
+        return self.material
 
     def split(self, name: str) -> Rows:
         """The rows of a split. Raises UserError where there are none."""
@@ -76,23 +89,26 @@ class Problem:
 class Outcome:
     """What a head gives back.
 
-    prediction (N,) and score (N, C): for the test rows. values: figures that the head makes itself, over `items` items.
-    details: what was chosen and how (goes into metrics.json). tables: columns of further output files by name.
+    prediction (N,) and score (N, C): for the test rows; text (N,) for a label of text. values: figures that the head makes
+    itself, over `items` items. details: what was chosen and how (goes into metrics.json). tables: columns of further output
+    files by name. exhibits: pictures and sounds for the report.
     """
 
     prediction: Tensor | None = None
     score: Tensor | None = None
+    text: np.ndarray | None = None
     values: dict[str, float] = field(default_factory=dict)
     items: int = 0
     details: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+    exhibits: list[Exhibit] = field(default_factory=list)
 
 
 class Head(Protocol):
     """Made as `part(**arguments)`. label: the kind of label it is fitted on; None: it needs none, and sees whole splits."""
 
-    label: Literal["class", "number"] | None
+    label: Literal["class", "number", "text", "steps"] | None
 
     def fit(self, problem: Problem) -> Outcome:
         """Fits on train, chooses on valid, predicts test. Raises UserError where the problem does not suit it."""

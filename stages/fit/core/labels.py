@@ -18,7 +18,8 @@ from stages.common.features import Features
 class Labels:
     """The items of a corpus, in its order: ids (N,), split (N,), group (N,), and the label's value (N,).
 
-    value: class indices int64 (-1: not labelled) or numbers float64 (nan: not labelled); None where the task names no label.
+    value: class indices int64 (-1: not labelled), numbers float64 (nan: not labelled), texts, or arrays (T, width) of class
+    indices by row, the last two as objects (None: not labelled); None where the task names no label.
     """
 
     ids: pa.Array
@@ -33,6 +34,8 @@ class Labels:
         """(N,) bool: which items are labelled (all of them, where the task names no label)."""
         if self.value is None:
             return np.ones(len(self.ids), bool)
+        if self.value.dtype == object:
+            return np.array([v is not None for v in self.value], bool)
         return self.value >= 0 if self.kind == "class" else ~np.isnan(self.value)
 
 
@@ -67,9 +70,15 @@ def read(folder: Path, name: str | None) -> Labels:
         if np.isinf(number).any():
             raise ContractError(f"label {name!r} holds infinite numbers", where=folder, do="mend the source, or null them")
         return Labels(ids, split, group, "number", number, [])
-    raise UserError(
-        f"label {name!r} is {column.kind}; no head here is fitted on that", where=folder, do="choose a class or number label"
-    )
+    objects = np.empty(len(array), object)
+    if column.kind == "text":
+        objects[:] = array.to_pylist()
+        return Labels(ids, split, group, "text", objects, [])
+    if column.kind != "steps":
+        raise UserError(f"label {name!r} is {column.kind}; no head is fitted on that", where=folder, do="choose another label")
+    width = (column.shape or [-1, 1])[-1]
+    objects[:] = [None if v is None else np.array(v, np.int64).reshape(-1, width) for v in array.to_pylist()]
+    return Labels(ids, split, group, "steps", objects, column.classes or [])
 
 
 def join(labels: Labels, features: Features, where: Path) -> np.ndarray:

@@ -17,6 +17,7 @@ from stages.common.plan import TaskPlan
 from stages.fit.core import shares
 from stages.fit.core.head import SPLITS, Problem, Rows
 from stages.fit.core.labels import Labels, join
+from stages.fit.core.material import Material
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,11 @@ class Pools:
 class Problems:
     """The problems of a task, one seed's features in memory at a time."""
 
-    def __init__(self, node: TaskPlan, folder: Path, labels: Labels, device: torch.device) -> None:
+    def __init__(
+        self, node: TaskPlan, folder: Path, labels: Labels, device: torch.device, corpus: Path, encoder: Path | None
+    ) -> None:
         self.node, self.folder, self.labels, self.device = node, folder, labels, device
+        self.corpus, self.encoder = corpus, encoder
         self.info = features.info(folder)
         self.validation = "split valid"  # or a part of train
         if self.info.corpus != node.corpus:
@@ -45,19 +49,21 @@ class Problems:
     def labelled(self) -> Iterator[Problem]:
         """Each seed at each label share, for a head that is fitted on labels."""
         for seed, read, position in self._seeds():
+            material = Material(self.corpus, self.encoder, seed, self.device)
             pools = self.pools(position)
             for share in self.node.labels:
                 train, valid = self.share(pools, share, seed)
                 self._check(train, valid, pools.test, share)
                 rows = [self._rows(read, position, items) for items in (train, valid, pools.test)]
-                yield Problem(seed, share, rows[0], rows[1], rows[2], self.labels.classes)
+                yield Problem(seed, share, rows[0], rows[1], rows[2], self.labels.classes, material=material)
 
     def whole(self, support: Callable[[int, str], Rows] | None) -> Iterator[Problem]:
         """Each seed with all rows of each split, for a head that needs no labels."""
         for seed, read, position in self._seeds():
-            rows = [_of(read, self._target(position), read.splits == split, self.device) for split in SPLITS]
+            material = Material(self.corpus, self.encoder, seed, self.device)
+            rows = [_of(read, self._target(position, read.index), read.splits == split, self.device) for split in SPLITS]
             beside = functools.partial(support, seed) if support else None
-            yield Problem(seed, "all", rows[0], rows[1], rows[2], self.labels.classes, beside)
+            yield Problem(seed, "all", rows[0], rows[1], rows[2], self.labels.classes, beside, material)
 
     def pools(self, position: np.ndarray) -> Pools:
         """The labelled items that features at `position` (N,) cover; train is parted where there is no valid split."""
@@ -107,10 +113,19 @@ class Problems:
     def _rows(self, read: Features, position: np.ndarray, items: np.ndarray) -> Rows:
         chosen = np.zeros(len(self.labels.ids), bool)
         chosen[items] = True
-        return _of(read, self._target(position), chosen[position], self.device)
+        return _of(read, self._target(position, read.index), chosen[position], self.device)
 
-    def _target(self, position: np.ndarray) -> np.ndarray | None:
-        return None if self.labels.value is None else self.labels.value[position]
+    def _target(self, position: np.ndarray, index: np.ndarray) -> np.ndarray | None:
+        """The label (N,) of each feature row; (N, width) of a label of steps, -1 beyond an item's last step."""
+        if self.labels.value is None or self.labels.kind != "steps":
+            return None if self.labels.value is None else self.labels.value[position]
+        known = [v for v in self.labels.value if v is not None]
+        target = np.full((len(position), known[0].shape[1]), -1, np.int64)
+        for row, (item, step) in enumerate(zip(position, index, strict=True)):
+            steps = self.labels.value[item]
+            if steps is not None and step < len(steps):
+                target[row] = steps[step]
+        return target
 
     def _keys(self, items: np.ndarray) -> np.ndarray:
         return shares.keys(self.labels.ids.take(items).to_pylist())
@@ -151,5 +166,8 @@ def supported(node: TaskPlan, folder: Path, device: torch.device) -> Callable[[i
 
 
 def _of(read: Features, target: np.ndarray | None, chosen: np.ndarray, device: torch.device) -> Rows:
+    x = torch.from_numpy(read.x[chosen]).to(device)
+    if target is not None and target.dtype == object:
+        return Rows(read.ids[chosen], read.index[chosen], x, text=target[chosen])
     kept = None if target is None else torch.from_numpy(target[chosen]).to(device)
-    return Rows(read.ids[chosen], read.index[chosen], torch.from_numpy(read.x[chosen]).to(device), kept)
+    return Rows(read.ids[chosen], read.index[chosen], x, kept)

@@ -34,7 +34,8 @@ def fit(job: Job) -> None:
     labels = labelling.read(job.inputs["corpus"], node.label)
     _suits(head, metrics, labels, node, f"tasks.{job.key}")
 
-    problems = Problems(node, job.inputs["features"], labels, device)
+    encoder = job.inputs["support"] if node.support.startswith("encoders/") else None
+    problems = Problems(node, job.inputs["features"], labels, device, job.inputs["corpus"], encoder)
     support = supported(node, job.inputs["support"], device)
     result = TaskResult(job.key, node.system, node.features, problems.info.encoder, node.head.name, [], labels.classes)
     predictions: list[Predictions] = []
@@ -51,6 +52,7 @@ def fit(job: Job) -> None:
             tables.setdefault(name, []).append(
                 pa.table({"seed": pa.array([problem.seed] * outcome.items, pa.int32()), **columns})
             )
+        result.exhibits.extend(exhibit.written(job.out, problem.seed, problem.slice) for exhibit in outcome.exhibits)
         for text in outcome.warnings:
             job.record.warn(f"seed {problem.seed}, {problem.slice}: {text}")
     result.details.update(fits=fits, validation=problems.validation if head.label else "none", label=node.label or "")
@@ -71,12 +73,14 @@ def _suits(head: Head, metrics: list[Metric], labels: Labels, node: TaskPlan, wh
     if node.label is None:
         raise UserError(f"head {node.head.name!r} needs a label", where=where, do="add `label:`, a label column of the corpus")
     if labels.kind != head.label:
-        others = {"class": "linear_probe or knn", "number": "ridge"}
+        others = {"class": "linear_probe or knn", "number": "ridge", "text": "ctc"}
         raise UserError(
             f"head {node.head.name!r} is fitted on a {head.label}, label {node.label!r} is a {labels.kind}",
             where=where,
             do=f"choose {others.get(labels.kind or '', 'another head')} or another label",
         )
+    if head.label == "steps" and not metrics:  # it may judge its rows itself
+        return
     if not metrics:
         raise UserError("there is no metric to judge by", where=f"{where}.metrics", do="add one, such as accuracy or r2")
     for chosen in metrics:
@@ -91,11 +95,14 @@ def _suits(head: Head, metrics: list[Metric], labels: Labels, node: TaskPlan, wh
 def _judge(problem: Problem, outcome: Outcome, metrics: list[Metric], predictions: list[Predictions]) -> list[Value]:
     """The figures of one outcome; its predictions, if it made any, are added to `predictions`."""
     made = [_value(n, v, problem, outcome.items) for n, v in outcome.values.items()]
-    if outcome.prediction is None:
-        return made
     test = problem.test
-    target = test.labels.cpu().numpy().astype(np.float64)
-    prediction = outcome.prediction.cpu().numpy().astype(np.float64)
+    if outcome.text is not None and test.text is not None:
+        target, prediction = test.text, outcome.text
+    elif outcome.prediction is not None:
+        target = test.labels.cpu().numpy().astype(np.float64)
+        prediction = outcome.prediction.cpu().numpy().astype(np.float64)
+    else:
+        return made
     score = None if outcome.score is None else outcome.score.cpu().numpy().astype(np.float32)  # judged as written
     predictions.append(Predictions(problem.seed, problem.slice, test.ids, target, prediction, score, test.index))
     items = len(set(test.ids.tolist()))

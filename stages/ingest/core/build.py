@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,10 @@ def write(gathered: Gathered, chosen: Chosen, plan: CorpusPlan, name: str, folde
         quarantined=[{"item": b.item, "reason": b.reason} for b in gathered.broken[:LISTED]],
         duplicates=chosen.duplicates,
     )
+    if plan.tokenizer is not None:
+        from stages.ingest.core import tokenizer  # its library is loaded where a corpus wants one
+
+        card = replace(card, vocabulary=tokenizer.train(folder, card, plan.tokenizer))
     write_card(folder, card)
     return card
 
@@ -147,6 +151,8 @@ def _label_column(gathered: Gathered, name: str, plan: CorpusPlan, chosen: Chose
         raise UserError(
             f"the label {name!r} has no values", where=f"labels.{name}", do="remove the label, or correct its column"
         )
+    if label.kind == "steps":
+        return Column(name, "label", "steps", shape=[-1, label.width], classes=label.classes)
     return Column(name, "label", label.kind, unit=label.unit)
 
 

@@ -79,7 +79,7 @@ class Spill:
             raise UserError(f"two columns are named {twice!r}", where="labels, reader", do="rename one of them")
         self.media = [c for c in columns if c.role == "media"]
         self.meta = [c for c in columns if c.role == "meta"]
-        label_types = {"class": pa.string(), "number": pa.float64(), "text": pa.string()}
+        label_types = {"class": pa.string(), "number": pa.float64(), "text": pa.string(), "steps": pa.list_(pa.int32())}
         fields = [
             *_KEYS,
             ("amounts", pa.map_(pa.string(), pa.float64())),
@@ -146,7 +146,12 @@ def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
 
 
 def label_value(name: str, plan: LabelPlan, value: Any) -> Any:
-    """A label as text (class, text) or float (number); None stays None. Raises BadItem where it is of another kind."""
+    """A label as text (class, text), float (number) or class indices (steps); None stays None.
+
+    Raises BadItem where it is of another kind.
+    """
+    if plan.kind == "steps":
+        return None if value is None else _steps(name, plan, value)
     if value is None or value == "" or (isinstance(value, float) and value != value):
         return None
     if plan.kind != "number":
@@ -161,3 +166,13 @@ def label_value(name: str, plan: LabelPlan, value: Any) -> Any:
     if number in (float("inf"), float("-inf")) or number != number:
         raise BadItem(f"label {name} is {number}")
     return number
+
+
+def _steps(name: str, plan: LabelPlan, value: Any) -> list[int]:
+    """Class indices (T,) or (T, width), row by row; -1 where a row is not labelled."""
+    rows = np.asarray(value)
+    if rows.dtype.kind not in "iu" or rows.size % plan.width or (rows.ndim > 1 and rows.shape[-1] != plan.width):
+        raise BadItem(f"label {name} is no whole numbers in rows of {plan.width}")
+    if rows.size and not -1 <= int(rows.min()) <= int(rows.max()) < len(plan.classes or ()):
+        raise BadItem(f"label {name} holds an index beyond its {len(plan.classes or ())} classes")
+    return rows.reshape(-1).tolist()

@@ -5,8 +5,6 @@ A node's corpus must fit: streaming is not there yet, and a corpus that does not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,38 +16,15 @@ from stages.common.corpus import Column, Corpus
 from stages.common.errors import ContractError, UserError, unknown
 from stages.common.plan import EncoderPlan, MonitorPlan
 from stages.encoders.core.encoder import Frontend
+from stages.encoders.core.inputs import Padded
+from stages.pretrain.core.items import BLOCK, Items, Partners
 from stages.pretrain.core.memory import check_fits
 from stages.views.core import random
 
 TRAIN, VALID = "train", "valid"
-_BLOCK = 1024
 _STILL = 1e-6  # a channel whose deviation is below is constant: it is centred, not scaled
+_SIDE, _PAIRS = "side_", "pairs"  # names of files
 _CHOICE = 0x6B4E4E  # names the draw of the monitor's rows, the same for every seed
-
-
-@dataclass
-class Items:
-    """Decoded media: data (N, ...), lengths (N,) or None, rows (N,) in the corpus, labels (N,) of the monitor, -1 for none."""
-
-    data: Tensor
-    lengths: Tensor | None
-    rows: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def to(self, device: torch.device) -> Items:
-        lengths = None if self.lengths is None else self.lengths.to(device)
-        return Items(self.data.to(device), lengths, self.rows.to(device), self.labels.to(device))
-
-    def at(self, index: Tensor) -> Items:
-        lengths = None if self.lengths is None else self.lengths[index]
-        return Items(self.data[index], lengths, self.rows[index], self.labels[index])
-
-    def blocks(self, size: int = _BLOCK) -> Iterator[Items]:
-        for start in range(0, len(self), size):
-            yield self.at(torch.arange(start, min(start + size, len(self)), device=self.data.device))
 
 
 def decode(corpus: Corpus, column: Column, frontend: Frontend, node: EncoderPlan, folder: Path, device: str) -> None:
@@ -61,6 +36,10 @@ def decode(corpus: Corpus, column: Column, frontend: Frontend, node: EncoderPlan
         if split not in corpus.card.counts:
             raise unknown("split", split, corpus.card.counts, where=corpus.folder)
     _write(corpus, column, frontend, node.splits, None, node.monitor, folder / TRAIN, device)
+    for name in node.side:
+        np.save(folder / TRAIN / f"{_SIDE}{name}.npy", side(corpus, name, node.splits))
+    if node.pairs is not None:
+        np.save(folder / TRAIN / f"{_PAIRS}.npy", codes(corpus, node.pairs, node.splits))
     if corpus.card.counts.get(VALID) and VALID not in node.splits:
         labels = _labels(corpus, node.monitor, [VALID])
         chosen = monitored(labels, node.monitor)
@@ -81,27 +60,33 @@ def read(folder: Path) -> Items:
         return torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
 
     lengths = tensor("lengths") if (folder / "lengths.npy").exists() else None
-    return Items(tensor("data"), lengths, tensor("rows"), tensor("labels"))
+    side = {p.stem.removeprefix(_SIDE): tensor(p.stem) for p in sorted(folder.glob(f"{_SIDE}*.npy"))}
+    partners = Partners.of(tensor(_PAIRS)) if (folder / f"{_PAIRS}.npy").exists() else None
+    return Items(tensor("data"), lengths, tensor("rows"), tensor("labels"), side, partners)
 
 
 def statistics(items: Items, frontend: Frontend, corpus: Corpus) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel of x = frontend(media) over all items, summed in float64.
+    """Mean and standard deviation of each channel of x = frontend(media) over all items, padding left out, in float64.
 
     Raises ContractError naming the item whose media hold a number that is not finite.
     """
-    channels = frontend.shape[0]
+    channels = frontend.channels
     total, squares, count = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64), 0
-    for block in items.blocks():
+    for block in items.blocks() if channels else ():
         x = frontend(block.data, block.lengths)
-        finite = torch.isfinite(x).flatten(1).all(1)
+        values = x.x if isinstance(x, Padded) else x
+        finite = torch.isfinite(values).flatten(1).all(1)
         if not finite.all():
             _refuse(int(block.rows[int((~finite).int().argmax())]), corpus)
-        by_channel = x.transpose(0, 1).reshape(channels, -1).double()
+        by_channel = values.transpose(0, 1).reshape(channels, -1).double()
+        if isinstance(x, Padded):
+            own = x.own().view(len(x), *(1,) * (values.dim() - 2), -1).expand(values[:, :1].shape)
+            by_channel = by_channel[:, own.reshape(-1)]
         total += by_channel.sum(1)
         squares += by_channel.square().sum(1)
         count += by_channel.shape[1]
-    mean = total / count
-    std = (squares / count - mean.square()).clamp_min(0).sqrt()
+    mean = total / max(count, 1)
+    std = (squares / max(count, 1) - mean.square()).clamp_min(0).sqrt()
     return mean.tolist(), torch.where(std < _STILL, 1.0, std).tolist()
 
 
@@ -126,6 +111,40 @@ def _labels(corpus: Corpus, monitor: MonitorPlan, splits: list[str]) -> np.ndarr
         )
     found: np.ndarray = corpus.table([monitor.label], splits)[monitor.label].fill_null(-1).to_numpy()
     return found
+
+
+def side(corpus: Corpus, name: str, splits: list[str]) -> np.ndarray:
+    """A column beside the media, in the splits' rows. Raises UserError for a kind that is none of these:
+
+    class indices (N,) int64, -1 for none; numbers (N,) float32, nan for none; series of a fixed shape (N, *shape).
+    """
+    column = corpus.card.column(name)
+    array = corpus.table([name], splits)[name].combine_chunks()
+    fixed = column.shape is not None and -1 not in column.shape
+    if column.kind == "class":
+        return np.asarray(array.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
+    if column.kind == "number":
+        return np.asarray(array.to_numpy(zero_copy_only=False), np.float32)
+    if column.kind in ("series", "points", "pixels") and fixed:
+        assert column.shape is not None
+        return np.asarray(array.flatten().to_numpy(zero_copy_only=False)).reshape(-1, *column.shape)
+    raise UserError(
+        f"column {name!r} of kind {column.kind} cannot be handed to an objective",
+        where="side",
+        do="name a class, a number, or a series of fixed shape",
+    )
+
+
+def codes(corpus: Corpus, name: str, splits: list[str]) -> np.ndarray:
+    """Whole numbers (N,) int64, equal where the column's values are; an item without a value is equal to itself alone."""
+    column = corpus.card.column(name)
+    if column.kind not in ("class", "string", "text", "number"):
+        raise UserError(f"column {name!r} of kind {column.kind} makes no pairs", where="pairs", do="name a class or the group")
+    array = corpus.table([name], splits)[name].combine_chunks()
+    code = array.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    alone = code < 0
+    code[alone] = code.max(initial=-1) + 1 + np.arange(alone.sum())
+    return code
 
 
 def _write(
@@ -159,7 +178,7 @@ def _decode(
     lengths: list[np.ndarray] = []
     kind, at = None, 0
     with path.open("wb") as file:
-        for batch in corpus.batches([column.name], splits, rows=_BLOCK):
+        for batch in corpus.batches([column.name], splits, rows=BLOCK):
             here = chosen[(chosen >= at) & (chosen < at + batch.num_rows)] - at
             at += batch.num_rows
             if not len(here):

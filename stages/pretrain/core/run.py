@@ -50,7 +50,9 @@ def prepare(job: Job) -> Task:
     device = _device(job.plan.compute.device)
     corpus = Corpus(job.inputs["corpus"])
     column = corpus.card.media(node.media)
-    frontend = registry.make("frontend", node.frontend, column, where=f"encoders.{job.key}.frontend")
+    parent = job.inputs.get("parent")
+    assets = corpus.folder if parent is None else _assets(parent)
+    frontend = registry.make("frontend", node.frontend, column, assets, where=f"encoders.{job.key}.frontend")
     media = job.work / "media"
     shutil.rmtree(media, ignore_errors=True)  # of a killed run: not fsynced, so not trusted
     data.decode(corpus, column, frontend, node, media, device)
@@ -58,7 +60,6 @@ def prepare(job: Job) -> Task:
     mean, std = data.statistics(items, frontend, corpus)
     if node.monitor.label and not (media / data.VALID).is_dir():
         job.record.warn(f"no kNN was measured: no item of a split `{data.VALID}` has the label {node.monitor.label!r}")
-    parent = job.inputs.get("parent")
     return Task(
         key=job.key,
         node=node,
@@ -68,6 +69,7 @@ def prepare(job: Job) -> Task:
         mean=mean,
         std=std,
         media=str(media.absolute()),
+        assets=str(assets.absolute()),
         out=str(job.out.absolute()),
         work=str(job.work.absolute()),
         live=str(job.workspace.live(job.stage, job.key).absolute()),
@@ -75,6 +77,11 @@ def prepare(job: Job) -> Task:
         device=device,
         parent=None if parent is None else str(parent.absolute()),
     )
+
+
+def _assets(parent: Path) -> Path:
+    """The folder of a parent's first seed: what an encoder grows from, its tokenizer too."""
+    return next(iter(sorted(parent.glob("seed=*"))), parent)
 
 
 def _device(wanted: str) -> str:

@@ -95,9 +95,9 @@ def _monitor(task: Task, items: data.Items, device: torch.device) -> Monitor:
 
 
 def _export(folder: Path, trainer: Trainer, task: Task, outcome: Outcome) -> None:
-    """Writes the encoder, its card and its history; the objective's heads are left behind."""
+    """Writes the encoder, its card, its history and its projector; the objective's other heads are left behind."""
     folder.mkdir(parents=True)
-    net, node = trainer.objective.exported(trainer.encoder), task.node
+    net, node, projector = trainer.objective.exported(trainer.encoder), task.node, getattr(trainer.objective, "projector", None)
     card = EncoderCard(
         frontend=node.frontend,
         backbone=node.backbone,
@@ -111,10 +111,11 @@ def _export(folder: Path, trainer: Trainer, task: Task, outcome: Outcome) -> Non
         width=net.width,
         parent=node.parent if task.parent else None,
         parameters=sum(p.numel() for p in net.parameters()),
+        projector=None if projector is None else projector.arguments,
         code=encoders.code_digest(node.frontend.name, node.backbone.name),
         metrics={name: value for name, value in sorted(outcome.metrics.items()) if math.isfinite(value)},
     )
-    encoders.save(folder, net, card)
+    encoders.save(folder, net, card, projector)
     trainer.history.write(folder / encoders.HISTORY)
     outcome.parameters, outcome.shape = card.parameters, tuple(net.frontend.shape)
 

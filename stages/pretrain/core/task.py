@@ -20,6 +20,7 @@ class Task:
     mean: list[float]  # of x per channel
     std: list[float]
     media: str  # folder of decoded media
+    assets: str  # folder of the files that a front end may need: the corpus'
     out: str
     work: str
     live: str

@@ -16,17 +16,19 @@ from torch import Tensor
 from stages.common import registry
 from stages.common.errors import UserError
 from stages.encoders.core import encoder as encoders
-from stages.encoders.core.encoder import Encoder
+from stages.encoders.core.encoder import Encoder, EncoderCard
+from stages.encoders.core.inputs import Input
 from stages.pretrain.core import distributed, health, optimisers
-from stages.pretrain.core.data import Items
 from stages.pretrain.core.distributed import World
 from stages.pretrain.core.history import History
+from stages.pretrain.core.items import Items
 from stages.pretrain.core.objective import Batch, Objective
 from stages.pretrain.core.task import Task
 from stages.views.core import random
 from stages.views.core.base import Key, Views
 
 _MOST_PENDING = 512  # steps whose losses wait on the device
+_PARTNER = 0x70616972  # names the draw of an item's partner, and the partner's views
 _TIMED_EVERY = 50  # steps between timings, where taking one makes the device wait
 
 
@@ -55,9 +57,11 @@ class Trainer:
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
         self._order: tuple[int, Tensor] | None = None
         if self.steps:
-            self._equip()
+            self._equip(teacher(seed, task))
 
-    def _equip(self) -> None:
+    def _equip(self, frozen: Encoder | None) -> None:
+        self.objective.prepare(self.encoder, self.items, None if frozen is None else frozen.to(self.device))
+        self.objective.to(self.device)
         if self.node.channels_last:
             self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for module in (self.encoder, self.objective):
@@ -89,12 +93,19 @@ class Trainer:
             self.settle()
 
     def batch(self, epoch: int, index: Tensor) -> Batch:
-        """The views of the items at `index` (B,)."""
+        """The views of the items at `index` (B,); with `pairs:` those of a partner of each after them."""
         items = self.items.at(index)
-        views = self.views(items.data, items.lengths, Key(self.seed, epoch, items.rows))
+        key = Key(self.seed, epoch, items.rows)
+        views = self.views(items.data, items.lengths, key)
+        other: dict[str, Tensor] = {}
+        if self.items.partners is not None:
+            drawn = random.uniform(random.stream(self.seed, epoch, items.rows, _PARTNER), 1)[:, 0]
+            partners = self.items.at(self.items.partners.draw(index, drawn))
+            views = views + self.views(partners.data, partners.lengths, Key(self.seed, epoch, items.rows ^ _PARTNER))
+            other = partners.side
         if self.node.channels_last:
-            views = [v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for v in views]
-        return Batch(views, items.rows)
+            views = [_channels_last(v) for v in views]
+        return Batch(views, key, index, items.side, other)
 
     def backward(self, batch: Batch) -> dict[str, Tensor]:
         """Adds the batch's share to the gradients. Returns the terms of its loss, detached."""
@@ -185,19 +196,19 @@ class Trainer:
             self.seconds["network"] += ended - viewed
 
 
+def _channels_last(x: Input) -> Input:
+    return x.contiguous(memory_format=torch.channels_last) if isinstance(x, Tensor) and x.dim() == 4 else x
+
+
 def start(seed: int, task: Task) -> Encoder:
-    """A new encoder standardised for the corpus; or the parent's of the same seed (its only one, where it has one) as it is."""
+    """A new encoder standardised for the corpus; or the parent's of the same seed as it is, where the parent is the start."""
     node, where = task.node, f"encoders.{task.key}"
-    if task.parent is None:
-        net = encoders.new(node.frontend, node.backbone, task.column)
+    if task.parent is None or node.use == "teacher":
+        net = encoders.new(node.frontend, node.backbone, task.column, Path(task.assets))
         net.mean.copy_(torch.tensor(task.mean))
         net.std.copy_(torch.tensor(task.std))
         return net
-    folder, found = Path(task.parent), encoders.seeds(Path(task.parent))
-    if seed not in found and len(found) != 1:
-        raise UserError(f"the parent has no seed {seed}", where=f"{where}.seeds", do=f"choose among its seeds {found}")
-    net, card = encoders.load(folder / f"seed={seed if seed in found else found[0]}")
-    encoders.fits(card, task.column, f"{where}.parent")
+    net, card = parent(seed, task, Path(task.parent))
     if (card.frontend, card.backbone) != (node.frontend, node.backbone):
         raise UserError(
             "the encoder and its parent differ in front end or backbone",
@@ -205,3 +216,20 @@ def start(seed: int, task: Task) -> Encoder:
             do=f"write frontend {card.frontend} and backbone {card.backbone}, as the parent has them",
         )
     return net.train()
+
+
+def teacher(seed: int, task: Task) -> Encoder | None:
+    """The parent of a node of `use: teacher`, frozen and in eval mode; it takes what its own front end makes of the media."""
+    if task.parent is None or task.node.use != "teacher":
+        return None
+    return parent(seed, task, Path(task.parent))[0].requires_grad_(False)
+
+
+def parent(seed: int, task: Task, folder: Path) -> tuple[Encoder, EncoderCard]:
+    """The parent's encoder of the same seed, or its only one. Raises UserError where there is none of the seed."""
+    found, where = encoders.seeds(folder), f"encoders.{task.key}"
+    if seed not in found and len(found) != 1:
+        raise UserError(f"the parent has no seed {seed}", where=f"{where}.seeds", do=f"choose among its seeds {found}")
+    net, card = encoders.load(folder / f"seed={seed if seed in found else found[0]}")
+    encoders.fits(card, task.column, f"{where}.parent")
+    return net, card

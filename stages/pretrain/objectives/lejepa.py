@@ -9,10 +9,10 @@ from torch.nn.functional import normalize
 from stages.common.errors import UserError
 from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder
+from stages.encoders.core.projector import Projector
 from stages.pretrain.core.embedding import at_least_two, embed
 from stages.pretrain.core.objective import Batch, Objective
 from stages.pretrain.core.precision import full_precision
-from stages.pretrain.core.projector import make_projector
 from stages.views.core import random
 
 
@@ -45,7 +45,7 @@ class LeJEPA(Objective):
         if slices < 1 or knots < 2:
             raise UserError(f"{slices} slices and {knots} knots: at least 1 and 2 are needed", where="objective lejepa")
         self.weight, self.slices, self.knots = weight, slices, knots
-        self.projector = make_projector("mlp", encoder.width, hidden, out, layers=3)
+        self.projector = Projector("mlp", encoder.width, hidden, out, layers=3)
         self.register_buffer("seed", torch.randint(2**62, ()))
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 

@@ -12,10 +12,10 @@ from torch.nn.functional import cross_entropy, normalize
 from stages.common.errors import UserError
 from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder
+from stages.encoders.core.projector import Projector
 from stages.pretrain.core.embedding import at_least_two, embed
 from stages.pretrain.core.objective import Batch, Objective
 from stages.pretrain.core.precision import full_precision
-from stages.pretrain.core.projector import make_projector
 
 
 @part
@@ -40,7 +40,7 @@ class SimCLR(Objective):
         if temperature <= 0:
             raise UserError(f"the temperature must be above 0, got {temperature:g}", where="objective simclr")
         self.temperature = temperature
-        self.projector = make_projector(projector, encoder.width, hidden or encoder.width, out)
+        self.projector = Projector(projector, encoder.width, hidden or encoder.width, out)
 
     def forward(self, encoder: Encoder, batch: Batch) -> dict[str, Tensor]:
         at_least_two(batch, "simclr")

@@ -10,10 +10,10 @@ from torch.nn.functional import mse_loss
 
 from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder
+from stages.encoders.core.projector import Projector
 from stages.pretrain.core.embedding import at_least_two, embed
 from stages.pretrain.core.objective import Batch, Objective
 from stages.pretrain.core.precision import full_precision
-from stages.pretrain.core.projector import make_projector
 
 EPSILON = 1e-4  # inside the root of the variance term
 
@@ -39,11 +39,11 @@ class VICReg(Objective):
     ) -> None:
         super().__init__()
         self.weights = {"invariance": invariance_weight, "variance": variance_weight, "covariance": covariance_weight}
-        self.expander = make_projector("mlp", encoder.width, hidden, out, layers)
+        self.projector = Projector("mlp", encoder.width, hidden, out, layers)
 
     def forward(self, encoder: Encoder, batch: Batch) -> dict[str, Tensor]:
         at_least_two(batch, "vicreg")
-        z = embed(encoder, self.expander, batch.views)
+        z = embed(encoder, self.projector, batch.views)
         pairs = [vicreg(a, b) for a, b in combinations(z, 2)]
         terms = {name: torch.stack([p[name] for p in pairs]).mean() for name in self.weights}
         total = torch.stack([self.weights[name] * terms[name] for name in self.weights]).sum()

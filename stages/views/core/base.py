@@ -7,6 +7,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from stages.encoders.core.inputs import Input
+
 
 @dataclass(frozen=True)
 class Key:
@@ -20,5 +22,5 @@ class Key:
 class Views(Protocol):
     """Made as `part(frontend, **arguments)`."""
 
-    def __call__(self, data: Tensor, lengths: Tensor | None, key: Key) -> list[Tensor]:
-        """data (B, ...) as decoded, lengths (B,) -> V views x_v (B, *shape_v), float32, not yet standardised."""
+    def __call__(self, data: Tensor, lengths: Tensor | None, key: Key) -> list[Input]:
+        """data (B, ...) as decoded, lengths (B,) -> V views x_v (B, *shape_v), not yet standardised."""

@@ -11,9 +11,11 @@ from stages.common import registry
 from stages.common.errors import UserError
 from stages.common.schema import Part
 from stages.encoders.core.encoder import Encoder
+from stages.encoders.core.inputs import tensor
+from stages.encoders.core.projector import Projector
 from stages.pretrain.core.objective import Batch, Objective
-from stages.pretrain.core.projector import make_projector
 from stages.pretrain.objectives.lejepa import to_mean
+from stages.views.core.base import Key
 from tests.oracles import losses as slow
 
 TRAINED = ["simclr", "vicreg", "lejepa"]
@@ -52,7 +54,9 @@ def make(name: str, net: Encoder, **args: object) -> Objective:
 
 def batch(n: int = 10, views: int = 2) -> Batch:
     generator = torch.Generator().manual_seed(2)
-    return Batch([torch.rand(n, 3, 2, 2, generator=generator) for _ in range(views)], torch.arange(n))
+    return Batch(
+        [torch.rand(n, 3, 2, 2, generator=generator) for _ in range(views)], Key(0, 0, torch.arange(n)), torch.arange(n)
+    )
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -89,7 +93,7 @@ def test_the_order_of_items_does_not_change_the_loss(name: str) -> None:
     net = encoder()
     objective, one = make(name, net), batch()
     order = torch.randperm(10, generator=torch.Generator().manual_seed(3))
-    shuffled = Batch([v[order] for v in one.views], one.sample[order])
+    shuffled = Batch([tensor(v)[order] for v in one.views], Key(0, 0, one.sample[order]), one.index[order])
     torch.testing.assert_close(objective(net, one)["total"], objective(net, shuffled)["total"])
 
 
@@ -141,7 +145,7 @@ def test_none_trains_nothing() -> None:
 
 @pytest.mark.parametrize(("kind", "shapes"), [("none", []), ("linear", [(4, 3)]), ("mlp", [(8, 3), (8,), (8,), (4, 8)])])
 def test_the_projector_has_the_layers_of_its_kind(kind: str, shapes: list[tuple[int, ...]]) -> None:
-    found = [tuple(p.shape) for n, p in make_projector(kind, 3, 8, 4).named_parameters() if n != "bias"]  # type: ignore[arg-type]
+    found = [tuple(p.shape) for n, p in Projector(kind, 3, 8, 4).named_parameters() if n != "bias"]  # type: ignore[arg-type]
     assert [s for s in found if s != (4,)] == shapes
 
 
