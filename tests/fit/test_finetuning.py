@@ -66,11 +66,11 @@ def test_the_same_seed_gives_the_same_bits_and_leaves_torchs_generator_alone(med
     def weights(seed: int) -> Tensor:
         torch.manual_seed(0)
         other = encoders.new(Part("image"), VIT, COLUMN, Path())
-        before = torch.get_rng_state()
         trained(other, media, seed)
+        drawn = torch.get_rng_state()
         torch.manual_seed(7)
         nn.Linear(8, 2)
-        assert not torch.equal(before, torch.get_rng_state()) or True
+        assert torch.equal(drawn, torch.get_rng_state())  # only the head's weights were drawn from it
         return torch.cat([p.flatten() for p in other.parameters()])
 
     assert torch.equal(weights(0), weights(0))
@@ -124,7 +124,7 @@ def test_the_rate_rises_to_the_peak_and_falls_to_nothing() -> None:
     assert shares[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert shares[5] == 1.0
     assert shares[-1] == pytest.approx(0.5 * (1 + math.cos(math.pi * 14 / 15)))
-    assert all(a >= b for a, b in zip(shares[5:], shares[6:]))
+    assert shares[5:] == sorted(shares[5:], reverse=True)
 
 
 def test_a_loss_that_is_not_finite_and_wrong_settings_are_told(net: Encoder, media: Decoded) -> None:
