@@ -27,10 +27,11 @@ def check(root: Path, path: Path, write: str | None = None) -> str:
     if write is not None and target.exists():
         raise UserError("this corpus is configured already", where=target, do="choose another name, or remove the file")
     found = guess(path)
-    place = "path" if "path" in found.plan["source"] else "url"
+    shown = found.plan
     if path.resolve().is_relative_to(root.resolve()):  # so that the workspace can be moved
-        found.plan["source"][place] = path.resolve().relative_to(root.resolve()).as_posix()
-    text = yaml_of(found.plan)
+        place = "path" if "path" in shown["source"] else "url"
+        shown = {**shown, "source": {**shown["source"], place: path.resolve().relative_to(root.resolve()).as_posix()}}
+    text = yaml_of(shown)
     lines = [*found.notes, "", text.rstrip("\n"), "", *_tried(found.plan)]
     if write is not None:
         atomic.write_text(target, HEADER + text)
