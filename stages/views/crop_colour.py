@@ -28,10 +28,11 @@ class CropColour:
     """data (B, ...) -> `views` pictures (B, C, H, W) in [0, 1]. Chen et al. 2020, "SimCLR", appendix A.
 
     In this order: a window of `area` (share of the picture) and aspect `ratio`, both uniform (the ratio in its logarithm),
-    resized to the whole; mirrored with probability `flip`; with probability `jitter_p` brightness, contrast and saturation
-    scaled by U(1 - 0.8 s, 1 + 0.8 s) and the hue turned by U(-0.2 s, 0.2 s), where s = `jitter`, always in that order; grey
-    with probability `grey`; blurred with probability `blur`, sigma U(`sigma`) pixels at 224 pixels of height and in proportion
-    below. Greyscale pictures skip saturation, hue and grey. Switch `flip` off where left and right matter, as in digits.
+    resized to H = W = `side` pixels (null, as in the paper: the picture's own H and W); mirrored with probability `flip`; with
+    probability `jitter_p` brightness, contrast and saturation scaled by U(1 - 0.8 s, 1 + 0.8 s) and the hue turned by
+    U(-0.2 s, 0.2 s), where s = `jitter`, always in that order; grey with probability `grey`; blurred with probability `blur`,
+    sigma U(`sigma`) pixels at 224 pixels of height and in proportion below. Greyscale pictures skip saturation, hue and grey.
+    Switch `flip` off where left and right matter, as in digits. A smaller `side` makes pretraining cheaper, by its square.
 
     Raises UserError for arguments out of their range or media that are no pictures.
     """
@@ -49,6 +50,7 @@ class CropColour:
         grey: float = 0.2,
         blur: float = 0.5,
         sigma: tuple[float, float] = (0.1, 2.0),
+        side: int | None = None,
     ) -> None:
         if len(frontend.shape) != 3 or frontend.shape[0] not in (1, 3):
             raise UserError(
@@ -63,7 +65,9 @@ class CropColour:
             )
         if jitter < 0 or views < 1:
             raise UserError(f"jitter {jitter:g} and views {views} must not be negative, views not 0", where="views crop_colour")
-        self.frontend, self.views = frontend, views
+        if side is not None and side < 2:
+            raise UserError(f"views of side {side} are no pictures", where="views crop_colour.side", do="write 2 or more")
+        self.frontend, self.views, self.side = frontend, views, side
         self.area, self.ratio, self.flip = area, ratio, flip
         self.jitter, self.jitter_p, self.grey, self.blur, self.sigma = jitter, jitter_p, grey, blur, sigma
 
@@ -87,7 +91,8 @@ class CropColour:
         first = ((widths <= 1) & (heights <= 1)).to(torch.uint8).argmax(1, keepdim=True)
         width, height = (side.gather(1, first).squeeze(1).clamp_max(1) for side in (widths, heights))
         top, left = draws[:, _TOP] * (1 - height), draws[:, _LEFT] * (1 - width)
-        return pictures.crop(x, top, left, height, width, draws[:, _FLIP] < self.flip, (x.shape[2], x.shape[3]))
+        out = (x.shape[2], x.shape[3]) if self.side is None else (self.side, self.side)
+        return pictures.crop(x, top, left, height, width, draws[:, _FLIP] < self.flip, out)
 
     def _colour(self, x: Tensor, draws: Tensor) -> Tensor:
         chosen = (draws[:, _JITTER] < self.jitter_p).to(x.dtype)
