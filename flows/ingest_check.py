@@ -40,6 +40,7 @@ def check(root: Path, path: Path, write: str | None = None) -> str:
 
 
 def yaml_of(plan: dict[str, Any]) -> str:
+    """The configuration as a user edits it."""
     import yaml
 
     return yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, width=120)
