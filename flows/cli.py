@@ -130,6 +130,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--paused", action="store_true", help="register without running: resume on Prefect's pages")
     one.add_argument("--port", type=int, default=4200, help="of Prefect's pages, where the server is started here")
 
+    one = command("ingest-check", _ingest_check, "look at a folder or a table: what corpus would it become?")
+    one.add_argument("path", type=lambda name: Path(name).absolute(), metavar="PATH")
+    one.add_argument("--write", metavar="NAME", help="write the configuration to params/corpus/NAME.yaml")
+
     one = command("ui", _ui, "start the MLflow UI on loopback")
     one.add_argument("--port", type=int, default=UI_PORT)
 
@@ -232,6 +236,12 @@ def _serve(args: argparse.Namespace) -> int:
 
     when, what = (args.cron, args.interval, args.timezone), (args.corpus, args.system, args.notify)
     return serve.serve(Path(), serve.Wish(args.names, *when, *what, args.label, args.paused), args.port)
+
+
+def _ingest_check(args: argparse.Namespace) -> None:
+    from flows import ingest_check
+
+    print(ingest_check.check(Path(), args.path, args.write))
 
 
 def _ui(args: argparse.Namespace) -> int:

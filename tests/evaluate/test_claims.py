@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.common.claim import ClaimPlan, CorrelationPlan
+from stages.common.claim import ChoicePlan, ClaimPlan, CorrelationPlan
 from stages.common.errors import UserError
 from stages.evaluate import claims
 from stages.evaluate.judged import Judged
@@ -207,3 +207,36 @@ def test_a_pair_at_one_label_share_does_not_look_at_another(tmp_path: Path) -> N
     a, b = task("a", 0.9), task("b", 0.5)
     assert claims.compare(a, b, "accuracy", "5", 0.0).verdict == "holds"
     assert claims.compare(a, b, "accuracy", "all", 0.0).verdict == "contradicted"
+
+
+def chosen(tmp_path: Path, margin: float = 0.0, **settings: object) -> claims.ClaimResult:
+    """Three tasks right on 60, 70 and 80 of 100 items, with a RankMe that likes the second best and a loss the first."""
+    found = {
+        **{f"p{i}": judged(tmp_path, f"p{i}", [rate, rate + 0.01, rate], n=100) for i, rate in enumerate((0.6, 0.7, 0.8))},
+        **{f"m{i}": measured(tmp_path, f"m{i}", [v, v, v]) for i, v in enumerate((1.0, 3.0, 2.0))},
+        **{f"l{i}": measured(tmp_path, f"l{i}", [v, v, v], "loss") for i, v in enumerate((0.1, 0.2, 0.3))},
+    }
+    plan = ChoicePlan(among=["p0", "p1", "p2"], by=["m0", "m1", "m2"], by_metric="rankme", **settings)  # type: ignore[arg-type]
+    return claims.judge("c", ClaimPlan("says", metric="accuracy", margin=margin, choice=plan), found)
+
+
+def test_a_choice_is_set_against_the_best_by_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_ins(monkeypatch)
+    result = chosen(tmp_path, margin=-0.02)
+    (pair,) = result.pairs
+    assert (pair.better, pair.worse) == ("chosen by rankme", "best by its labels")
+    assert pair.difference.estimate == pytest.approx(-0.1) and result.verdict == "contradicted"
+    assert result.values["chosen by rankme"]["accuracy"]["mean"] == pytest.approx(0.7 + 0.01 / 3)
+
+
+def test_a_choice_is_set_against_another_choice_that_wants_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_ins(monkeypatch)
+    monkeypatch.setattr("stages.evaluate.claims.orientation", lambda name: -1.0 if name == "loss" else 1.0)
+    result = chosen(tmp_path, against="other", other=["l0", "l1", "l2"], other_metric="loss")
+    assert result.pairs[0].worse == "chosen by loss" and result.pairs[0].difference.estimate == pytest.approx(0.1)
+    assert result.verdict == "holds"
+
+
+def test_a_figure_that_is_not_finite_is_never_chosen() -> None:
+    figures = np.array([[0.1, 0.2], [0.5, 0.6]])
+    assert claims.choose("rankme", np.array([[1.0, 1.0], [np.nan, 2.0]]), figures).tolist() == [0.1, 0.6]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from stages.common.registry import PACKAGES
 from stages.common.schema import Part
 from stages.common.workspace import Workspace
 from stages.encoders.core import encoder as encoders
+from stages.encoders.core.projector import Projector
 from stages.extract.embed import Batch, Embedder
 from stages.extract.extraction import Extraction, choose_device, set_precision
 from tests.builders import image_corpus, split_of, wave_corpus, write_corpus
@@ -37,7 +38,8 @@ def plain_loop(workspace: Workspace, seed: int, forward: str, layer: int = -1) -
     for i in range(corpus.count()):
         media = decode(corpus.table([column.name]).slice(i, 1)[column.name], column, encoder.frontend.contract)
         with torch.no_grad():
-            x = encoder.frontend(torch.tensor(media.data))
+            lengths = None if media.lengths is None else torch.tensor(media.lengths)
+            x = encoder.frontend(torch.tensor(media.data), lengths)
             outputs.append((encoder(x) if forward == "clip" else encoder.hidden(x)[layer])[0].numpy())
     return outputs
 
@@ -345,3 +347,24 @@ def test_single_precision_is_kept_where_it_is_stored() -> None:
         set_precision(dtype)
         assert (flags.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == (reduced, reduced)
         assert (flags.deterministic, flags.benchmark) == (True, False)
+
+
+def test_a_projection_is_what_the_projector_makes_of_the_embedding(images: Workspace, extract: Extract) -> None:
+    torch.manual_seed(5)
+    projector = Projector("mlp", 4, 6, 3)
+    for seed in (0, 3):
+        folder = images.encoder("e") / f"seed={seed}"
+        net, card = encoders.load(folder)
+        encoders.save(folder, net, replace(card, projector=projector.arguments), projector)
+    (images.encoder("e") / atomic.MANIFEST).unlink()
+    atomic.seal(images.encoder("e"))
+    h = features.read(extract(), 3)
+    z = features.read(extract(output="projection"), 3)
+    with torch.no_grad():
+        wanted = projector.eval()(torch.from_numpy(h.x))
+    np.testing.assert_allclose(z.x, wanted.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_without_a_projector_there_is_no_projection_and_it_has_one_row_an_item(images: Workspace, extract: Extract) -> None:
+    with pytest.raises(ContractError, match="objective 'none' has no projector"):
+        extract(output="projection")

@@ -160,3 +160,22 @@ def test_objects_in_a_numpy_archive_are_never_unpickled(tmp_path: Path) -> None:
     put(tmp_path / "f", {"t.npz": out.getvalue()})
     with pytest.raises(UserError, match="no readable archive of plain arrays"):
         ingest(tmp_path / "w", plan(tmp_path / "f", media={"a": {"kind": "series", "column": "a"}}))
+
+
+def test_steps_are_kept_row_by_row_and_what_is_no_class_of_theirs_is_quarantined(tmp_path: Path) -> None:
+    lines = [{"key": str(i), "text": f"t {i}", "board": [[i % 3, -1], [0, 2]][: 1 + i % 2]} for i in range(20)]
+    lines[3]["board"] = [[0, 9]]
+    lines[4]["board"] = [0, 1, 2]
+    lines[5]["board"] = None
+    put(tmp_path / "f", {"a.jsonl": "\n".join(json.dumps(line) for line in lines)})
+    labels = {"board": {"kind": "steps", "width": 2, "classes": ["e", "m", "y"]}}
+    reader = {"id": "key", "media": {"text": {"column": "text", "kind": "text"}}, "labels": {"board": "board"}}
+    corpus = ingest(tmp_path / "w", {**plan(tmp_path / "f", labels, **reader), "quarantine_share": 0.2})
+    column = corpus.card.column("board")
+    assert (column.kind, column.shape, column.classes) == ("steps", [-1, 2], ["e", "m", "y"])
+    rows = {r["id"]: r["board"] for r in corpus.table(["id", "board"]).to_pylist()}
+    assert rows["1"] == [1, -1, 0, 2] and rows["2"] == [2, -1] and rows["5"] is None
+    assert {q["item"]: q["reason"] for q in corpus.card.quarantined} == {
+        "3": "label board holds an index beyond its 3 classes",
+        "4": "label board is no whole numbers in rows of 2",
+    }

@@ -43,7 +43,12 @@ def test_each_seed_leaves_an_encoder_its_card_and_its_history(pretrain: Pretrain
     totals = [(r["step"], r["value"]) for r in history if r["name"] == "total"]
     assert [s for s, _ in totals] == list(range(1, 10)) and totals[-1][1] == card.metrics["loss"]
     assert [r["step"] for r in history if r["name"] == "rankme"] == [3, 6, 9]
-    assert {p.name for p in (folder / "seed=5").iterdir()} == {"encoder.safetensors", "encoder.json", "history.parquet"}
+    assert {p.name for p in (folder / "seed=5").iterdir()} == {
+        "encoder.safetensors",
+        "encoder.json",
+        "history.parquet",
+        "projector.safetensors",
+    }
     assert not list((workspace.state / "resume" / "pretrain").iterdir())
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from stages.common.corpus import Column
 from stages.common.errors import UserError
@@ -101,6 +102,34 @@ def test_switching_one_operation_off_leaves_the_others_draws_alone() -> None:
     torch.testing.assert_close((plain * weight).sum(1), grey[:, 0], atol=1e-5, rtol=0)
 
 
+def test_the_side_of_the_picture_is_the_default_side() -> None:
+    data = pictures()
+    for plain, said in zip(CropColour(frontend())(data, None, key()), CropColour(frontend(), side=8)(data, None, key())):
+        assert torch.equal(plain, said)
+
+
+def test_at_half_the_side_a_whole_picture_becomes_means_of_two_by_two() -> None:
+    data, front = pictures(), frontend()
+    for view in CropColour(front, **STILL, side=4)(data, None, key()):
+        torch.testing.assert_close(view, avg_pool2d(front(data), 2), atol=2e-6, rtol=0)
+
+
+def test_the_side_leaves_the_windows_alone() -> None:
+    """On a picture that encodes its coordinates, a view of half the side holds the means of the whole view's neighbours."""
+    size, n = 32, 200
+    ramp = torch.linspace(0.5, size - 0.5, size) / size
+    x = torch.stack([ramp.expand(size, size), ramp.unsqueeze(1).expand(size, size), torch.zeros(size, size)])
+    cuts = []
+    for side in (None, size // 2):
+        views = CropColour(frontend(size=size), **(STILL | {"area": (0.2, 0.8), "flip": 0.5}), views=1, side=side)
+        views.frontend = lambda data, lengths: x.expand(len(data), -1, -1, -1)  # type: ignore[assignment]
+        cuts.append(views(torch.zeros(n), None, key(n))[0])
+    whole, half = cuts
+    assert half.shape == (n, 3, size // 2, size // 2)
+    inner = slice(2, -2)  # the edges are repeated, there the ramp is no ramp
+    torch.testing.assert_close(half[:, :, inner, inner], avg_pool2d(whole, 2)[:, :, inner, inner], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize(("name", "share"), [("flip", 0.25), ("grey", 0.4), ("jitter_p", 0.7)])
 def test_probabilities_are_kept(name: str, share: float) -> None:
     strength = {"flip": {"flip": share}, "grey": {"grey": share}, "jitter_p": {"jitter": 1.0, "jitter_p": share}}[name]
@@ -122,7 +151,9 @@ def test_the_draws_of_one_operation_do_not_steer_another() -> None:
     assert correlation.abs().max() < 0.08
 
 
-@pytest.mark.parametrize("wrong", [{"flip": 1.5}, {"area": [0.0, 1.0]}, {"ratio": [2.0, 1.0]}, {"jitter": -1.0}, {"views": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"flip": 1.5}, {"area": [0.0, 1.0]}, {"ratio": [2.0, 1.0]}, {"jitter": -1.0}, {"views": 0}, {"side": 0}]
+)
 def test_arguments_out_of_range_are_the_users_mistake(wrong: dict[str, object]) -> None:
     with pytest.raises(UserError):
         make("views", Part("crop_colour", wrong), frontend())

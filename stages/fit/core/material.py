@@ -16,7 +16,7 @@ from stages.common import media
 from stages.common.corpus import Column, Corpus
 from stages.common.errors import UserError
 from stages.encoders.core import encoder as encoders
-from stages.encoders.core.encoder import Encoder
+from stages.encoders.core.encoder import Encoder, EncoderCard
 
 _ROWS = 1024
 
@@ -50,10 +50,14 @@ class Material:
         """A new copy of the encoder, in eval mode, at its pretrained weights. Raises UserError where the task names none."""
         return encoders.load(self._seed(), self.device)[0]
 
+    def card(self) -> EncoderCard:
+        """What the encoder's card says of it: its parts, corpus, steps and last figures. Raises UserError as `encoder` does."""
+        return encoders.load_card(self._seed())
+
     @functools.cached_property
     def column(self) -> Column:
         """The media column that the encoder takes. Raises ContractError where it does not fit the encoder."""
-        card = encoders.load_card(self._seed())
+        card = self.card()
         same = any(c.name == card.column.name and c.role == "media" for c in self.corpus.card.columns)
         column = self.corpus.card.media(card.column.name if same else None)
         encoders.fits(card, column, f"corpus {self.corpus.card.name}")

@@ -1,4 +1,4 @@
-"""LeJEPA: views predict their mean, and the embeddings of each view look like an isotropic Gaussian."""
+"""LeJEPA: views predict the mean of the global ones, and the embeddings of each view look like an isotropic Gaussian."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from stages.views.core import random
 class LeJEPA(Objective):
     """Balestriero and LeCun 2025, "LeJEPA": (1 - weight) prediction + weight SIGReg.
 
-    prediction: mean squared distance of each view's projection to the mean of the views', over views, items and dimensions,
-    as in the authors' minimal script. sigreg: mean over views of the Epps-Pulley statistic along `slices` unit vectors, new at
-    every step and the same on every rank. `weight` is the paper's lambda, 0.02 to 0.05. The projector is an MLP of three
-    linear maps. Raises UserError if there is one view only.
+    prediction: mean squared distance of each view's projection to the mean of the global views', over views, items and
+    dimensions (sec. 5.1; the paper sums over dimensions, the authors' minimal script takes the mean). The first `globals`
+    views are the global ones, as `multicrop` orders them; null: all views are, as in the script. sigreg: mean over all views of
+    the Epps-Pulley statistic along `slices` unit vectors (the paper: 1024), new at every step and the same on every rank.
+    `weight` is the paper's lambda, 0.02 to 0.05; 0 leaves the prediction alone, which collapses. The projector is an MLP of
+    three linear maps. Raises UserError if there is one view only, or fewer views than global ones.
     """
 
     seed: Tensor
@@ -34,6 +36,7 @@ class LeJEPA(Objective):
         encoder: Encoder,
         *,
         weight: float = 0.02,
+        globals: int | None = None,
         slices: int = 256,
         knots: int = 17,
         hidden: int = 2048,
@@ -44,16 +47,24 @@ class LeJEPA(Objective):
             raise UserError(f"the weight lies between 0 and 1, not at {weight:g}", where="objective lejepa")
         if slices < 1 or knots < 2:
             raise UserError(f"{slices} slices and {knots} knots: at least 1 and 2 are needed", where="objective lejepa")
-        self.weight, self.slices, self.knots = weight, slices, knots
+        if globals is not None and globals < 1:
+            raise UserError(f"there must be one global view at least, not {globals}", where="objective lejepa.globals")
+        self.weight, self.globals, self.slices, self.knots = weight, globals, slices, knots
         self.projector = Projector("mlp", encoder.width, hidden, out, layers=3)
         self.register_buffer("seed", torch.randint(2**62, ()))
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, encoder: Encoder, batch: Batch) -> dict[str, Tensor]:
         at_least_two(batch, "lejepa")
+        if self.globals is not None and self.globals > len(batch.views):
+            raise UserError(
+                f"{self.globals} global views are asked for, there are {len(batch.views)} views in all",
+                where="objective lejepa.globals",
+                do="write the `globals` of the views, or null for all of them",
+            )
         z = embed(encoder, self.projector, batch.views)
         along = directions(self.seed, self.step, z[0].shape[1], self.slices)
-        prediction = to_mean(torch.stack(z))
+        prediction = to_mean(torch.stack(z), self.globals)
         gauss = torch.stack([sigreg(v, along, knots=self.knots) for v in z]).mean()
         return {"total": (1 - self.weight) * prediction + self.weight * gauss, "prediction": prediction, "sigreg": gauss}
 
@@ -62,9 +73,9 @@ class LeJEPA(Objective):
 
 
 @full_precision
-def to_mean(z: Tensor) -> Tensor:
-    """Mean squared distance of z (V, N, D) to its mean over the views."""
-    return (z - z.mean(dim=0)).square().mean()
+def to_mean(z: Tensor, first: int | None = None) -> Tensor:
+    """Mean squared distance of z (V, N, D) to its mean over the views, or over the `first`; gradients run through it too."""
+    return (z - z[:first].mean(dim=0)).square().mean()
 
 
 @full_precision
