@@ -11,9 +11,9 @@ LABEL, HIGHER_IS_BETTER = "text", False
 
 @part
 def wer(target: np.ndarray, prediction: np.ndarray, score: np.ndarray | None = None) -> float:
-    """Edits that turn the texts target (N,) into prediction (N,), over all words of the targets; insertions may lift it above 1.
+    """Edits that turn target (N,) into prediction (N,), both texts, over all words of the targets; it may exceed 1.
 
-    Levenshtein distance of words (insertions, deletions and substitutions cost 1). Not a number where the targets hold none.
+    Levenshtein's distance of words: an insertion, deletion or substitution costs 1. Not a number where there are none.
     """
     from jiwer import wer as rate  # only where texts are judged
 

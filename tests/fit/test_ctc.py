@@ -70,9 +70,9 @@ def node(**changes: Any) -> dict[str, Any]:
 
 
 def test_it_learns_to_spell_and_writes_texts(tmp_path: Path) -> None:
-    out = w.run(made(tmp_path), node(labels=["50%", "all"]))
+    out = w.run(made(tmp_path), node(labels=["50%", "all"], head={"updates": 150}))
     result = tasks.read_result(out)
-    assert result.values("cer")[0] < 0.2 < 0.5
+    assert result.values("cer")[0] < 0.2
     fits = result.details["fits"]
     assert [f["rows"]["train"] for f in fits] == [18, 36] and fits[1]["alphabet"] == "abc"
     assert fits[1]["loss"][1] < 0.5 < fits[1]["loss"][0]
@@ -80,7 +80,7 @@ def test_it_learns_to_spell_and_writes_texts(tmp_path: Path) -> None:
     edits = sum(slow.edits(list(t), list(g)) for t, g in zip(p.target, p.prediction, strict=True))
     assert result.values("cer")[0] == pytest.approx(edits / sum(map(len, p.target)))
     wrong = sum(t != g for t, g in zip(p.target, p.prediction, strict=True))
-    assert result.values("wer")[0] == pytest.approx(wrong / len(p.target), abs=0.09)  # an empty guess is one edit too
+    assert result.values("wer")[0] == pytest.approx(wrong / len(p.target))  # a text is one word
 
 
 def test_a_second_run_is_the_same_to_the_byte_and_another_seed_is_not(tmp_path: Path) -> None:

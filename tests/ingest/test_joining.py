@@ -20,7 +20,12 @@ JOIN = {"by": "who", "text": "digit", "least": 2, "most": 4}
 
 
 def plan(path: Path, **join: Any) -> dict[str, Any]:
-    reader = {"name": "audio_folder", "pattern": PATTERN, "splits": {"train": ["ann", "bob"], "test": ["cyd"]}, "join": JOIN | join}
+    reader = {
+        "name": "audio_folder",
+        "pattern": PATTERN,
+        "splits": {"train": ["ann", "bob"], "test": ["cyd"]},
+        "join": JOIN | join,
+    }
     labels = {"text": {"kind": "text"}, "who": {"kind": "class"}}
     source = {"name": "folder", "path": str(path)}
     return {"source": source, "reader": reader, "labels": labels, "split": {"by": "declared"}, "quarantine_share": 0.5}
@@ -68,7 +73,9 @@ def test_each_clip_is_used_as_often_as_its_split_says_each_time_among_others(tmp
 
 def test_the_order_of_files_does_not_matter_and_the_salt_does(tmp_path: Path) -> None:
     items = [
-        Item(f"{d}_ann_{i}", {"audio": tone(d)}, {"who": "ann", "digit": str(d)}, group="ann") for d in range(5) for i in range(4)
+        Item(f"{d}_ann_{i}", {"audio": tone(d)}, {"who": "ann", "digit": str(d)}, group="ann")
+        for d in range(5)
+        for i in range(4)
     ]
 
     def strings(given: list[Item], **changes: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Slow references for wav2vec 2.0 and for speech recognition: loops over items, frames and symbols, from the papers' formulas."""
+"""Slow references for wav2vec 2.0 and speech recognition: loops over items, frames and symbols, from the papers."""
 
 from __future__ import annotations
 

@@ -23,10 +23,10 @@ Count = TypeVar("Count", int, Tensor)
 class Wav2Vec2(TokenBackbone):
     """x (B, 1, T) -> h (B, dim), the mean of an item's own frames after the last block.
 
-    Baevski et al. 2020, "wav2vec 2.0", sec. 2 and 4.2; the defaults are BASE at 16 kHz: 512 channels, 20 ms a frame, 12 blocks.
+    Baevski et al. 2020, "wav2vec 2.0", sec. 2 and 4.2; the defaults are BASE at 16 kHz: 20 ms a frame, 12 blocks of 768.
     Feature encoder: convolutions without bias or padding, GELU; the first one's channels are normalised over the item's own
-    frames (group norm with a group for each channel). Then layer norm and a linear map to `dim`; a grouped convolution over
-    `position_kernel` frames with weight norm and GELU is added as relative position; layer norm; blocks with norm after the sum.
+    frames (group norm, a group for each channel). Layer norm and a linear map to `dim` follow; a grouped convolution over
+    `position_kernel` frames with weight norm and GELU is added as relative position; layer norm; blocks with norm after sums.
     A frame is an item's own where all samples it sees are; padding is 0 before the positions, and no frame attends to it.
 
     latents: the feature encoder alone; feature_norm and project: up to `dim`; hide: the learned mask in place of frames.
@@ -151,7 +151,9 @@ class ChannelNorm(nn.Module):
 
 
 class Positions(nn.Module):
-    """h (B, N, dim) -> (B, N, dim): GELU of a grouped convolution over `kernel` frames, N kept; an even kernel sees one more past.
+    """h (B, N, dim) -> (B, N, dim): GELU of a grouped convolution over `kernel` frames.
+
+    N is kept: zeros lie beyond the ends, and an even kernel sees one frame more of the past.
 
     Weight norm over the kernel's positions: weight = gain v / |v|, one gain for each of them (Salimans and Kingma 2016).
     """

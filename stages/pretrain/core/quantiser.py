@@ -39,7 +39,7 @@ class GumbelQuantiser(nn.Module):
 
 @full_precision
 def choose(logits: Tensor, noise: Tensor | None, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
-    """One-hot weights (..., V) of the largest logits + noise, and its index (...); the gradient is the softmax's at temperature."""
+    """One-hot weights (..., V) of the largest logits + noise, and its index (...); the gradient is the softmax's."""
     noisy = logits if noise is None else logits + noise
     soft = (noisy / temperature).softmax(-1)
     codes = noisy.argmax(-1)

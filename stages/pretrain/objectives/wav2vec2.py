@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from stages.common.errors import UserError
 from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder
-from stages.encoders.core.inputs import Input, Tokens
+from stages.encoders.core.inputs import Tokens
 from stages.pretrain.core import quantiser
 from stages.pretrain.core.distributed import gather
 from stages.pretrain.core.objective import Batch, Objective
@@ -53,8 +53,8 @@ class Wav2Vec2(Objective):
 
     Gumbel's temperature falls from temperatures[0] by `decay` a step to temperatures[1]. targets `continuous`: an ablation
     without quantiser (table 4). dropout: of the quantiser's input. Logged besides: accuracy, the share of frames whose own
-    target is nearest; perplexity, of the mean soft code use over all G codebooks (G to G V); codes, that of the codes that were
-    really chosen in the batch; dead, the share of entries that nothing chose in it.
+    target is nearest (distractors of the same codes left out); prob_perplexity, of the batch's mean softmax, summed over the
+    codebooks (G to G V); code_perplexity, of the codes really chosen; dead, the share of entries that nothing chose.
     Raises UserError for arguments out of range or a backbone without latents.
     """
 
@@ -90,7 +90,7 @@ class Wav2Vec2(Objective):
         check(probability, span, _WHERE)
         if min(groups, entries, distractors, span) < 1 or code_dim % groups:
             raise UserError(
-                f"{groups} codebooks of {entries} entries, {distractors} distractors: 1 at least, and code_dim divides by groups",
+                f"{groups} codebooks of {entries} entries, {distractors} distractors: 1 at least; code_dim divides by groups",
                 where=_WHERE,
             )
         if min(*temperatures, similarity_temperature) <= 0 or not 0 < decay <= 1 or not 0 <= dropout < 1:
@@ -113,7 +113,11 @@ class Wav2Vec2(Objective):
     def forward(self, encoder: Encoder, batch: Batch) -> dict[str, Tensor]:
         x = encoder.prepared(batch.views[0])
         latents = cast(Any, encoder.backbone).latents(x)
-        own = latents.own if latents.own is not None else torch.ones(latents.h.shape[:2], dtype=torch.bool, device=latents.h.device)
+        own = (
+            latents.own
+            if latents.own is not None
+            else torch.ones(latents.h.shape[:2], dtype=torch.bool, device=latents.h.device)
+        )
         return self.terms(encoder, Tokens(latents.h, own), self.draw(own, batch))
 
     def draw(self, own: Tensor, batch: Batch) -> Draws:
@@ -170,8 +174,8 @@ class Wav2Vec2(Objective):
         chosen = gather(hard.flatten(0, 1).sum(0)[None].to(soft.dtype)).sum(0) / total
         return {
             "diversity": quantiser.diversity(soft, form=self.diversity),
-            "perplexity": quantiser.perplexity(soft.detach()),
-            "codes": quantiser.perplexity(chosen),
+            "prob_perplexity": quantiser.perplexity(soft.detach()),
+            "code_perplexity": quantiser.perplexity(chosen),
             "dead": (chosen == 0).to(soft.dtype).mean(),
             "temperature": self.temperature,
         }
