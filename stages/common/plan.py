@@ -289,8 +289,14 @@ def _yaml(text: str, path: Path) -> Any:
 
 
 def load(path: Path) -> Plan:
-    """Reads and types a plan. References and parts are checked by `validate`, which imports the parts."""
-    return build(Plan, read(path), path.name)
+    """Reads and types a plan. References and parts are checked by `validate`, which imports the parts.
+
+    Raises UserError for a plan that Hydra composed without us, whose grids are not spread.
+    """
+    data = read(path)
+    if data.get("grids"):
+        raise UserError("the plan's grids are not spread into nodes", where=path, do="compose it with `prelude plan`")
+    return build(Plan, {key: value for key, value in data.items() if key != "grids"}, path.name)
 
 
 def validate(plan: Plan) -> None:
