@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from flows.scale import GRIDS
 from stages.common.errors import UserError
 
-GRIDS = "grids"
 MOST_STAGES = 250  # of a recipe: a run of it takes minutes of DVC's own time beyond
 _LISTS = {"order": None, "correlation": ("x", "y"), "choice": ("among", "by", "other")}
 
