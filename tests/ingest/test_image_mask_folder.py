@@ -107,7 +107,10 @@ def test_a_normal_picture_of_a_group_with_a_defective_one_tests_too(tmp_path: Pa
     pattern = r"(?P<label>[a-z]+)/(?P<group>\d)\.png$"
     corpus = made(tmp_path, files(), pattern=pattern, test_share=0.0)
     splits = {r["id"]: r["split"] for r in rows(corpus)}
-    assert {i for i in splits if splits[i] == "test"} == {f"{k}/{g}.png" for k in ("ok", "torn") for g in range(4)}
+    together = {f"{k}/{g}.png" for k in ("ok", "torn") for g in range(4)}
+    assert {i for i in splits if splits[i] == "test"} == together
+    half = made(tmp_path / "half", files(), pattern=pattern, test_share=0.5)  # of the six groups without a defective picture
+    assert half.card.counts == {"train": 3, "test": 8 + 3}
 
 
 def test_splits_that_the_source_declares_are_kept(tmp_path: Path) -> None:

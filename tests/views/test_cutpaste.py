@@ -180,6 +180,12 @@ def test_leaving_a_kind_out_leaves_the_others_as_they_were() -> None:
             assert torch.equal(view, every[kind])
 
 
+def test_kinds_draw_their_rectangles_apart() -> None:
+    normal, cut, out = made(CutPaste(frontend(), kinds=["normal", "cutpaste", "cutout"]), 200)
+    at = [(view != normal).flatten(1).int().argmax(1).float() for view in (cut, out)]
+    assert abs(float(torch.corrcoef(torch.stack(at))[0, 1])) < 0.2 and float((at[0] == at[1]).float().mean()) < 0.05
+
+
 def test_a_sample_looks_the_same_in_whatever_batch_it_comes_and_else_differently() -> None:
     views, data, some = CutPaste(frontend(), kinds=ALL, translate=0.1), pictures(), torch.tensor([11, 2, 7])
     whole = [tensor(v) for v in views(data, None, key())]
