@@ -170,6 +170,16 @@ def test_a_drawing_is_grey_with_the_outline_in_colour_and_heat_in_red_to_yellow(
     assert hot[0, 0].tolist() == [191, 191, 0] and warm[0, 0].tolist() == [96, 0, 0]
 
 
+def test_a_large_picture_is_reduced_and_its_defect_stays_where_it_is() -> None:
+    marked = np.zeros((800, 600), bool)
+    marked[400:500, 150:300] = True
+    picture = np.random.default_rng(0).integers(0, 256, (800, 600, 3), np.uint8)
+    found = np.asarray(Image.open(io.BytesIO(drawn(picture, marked, None)))).astype(int)
+    assert found.shape == (320, 240, 3)
+    rows, columns = np.nonzero((found != found[..., :1]).any(2))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (160, 199, 60, 119)
+
+
 def test_a_picture_smaller_than_a_window_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="smaller than the encoder's 4 x 4"):
         w.run(made(tmp_path, shrink=True), node())

@@ -21,6 +21,7 @@ from stages.fit.core.material import Material
 from stages.fit.core.one_class import Gaussian
 
 MARKED = 127  # grey levels of a mask above it belong to the defect
+SHOWN = 320  # pixels of a shown picture's longer side, at most
 _PICTURES = 16  # read at a time
 
 
@@ -199,20 +200,31 @@ def spread(score: np.ndarray, shape: tuple[int, ...], window: tuple[int, int], s
 
 
 def drawn(picture: np.ndarray, marked: np.ndarray, heat: np.ndarray | None) -> bytes:
-    """A PNG of the picture in grey, at its full range; `heat` (H, W), 0 to 1, over it in red to yellow; the mask's outline."""
+    """A PNG of the picture in grey, at its full range; `heat` (H, W), 0 to 1, over it in red to yellow; the mask's outline.
+
+    A picture of more than 320 pixels to a side is reduced to that, since a page holds them all.
+    """
     from PIL import Image
 
-    grey = picture.mean(2)
+    share = min(1.0, SHOWN / max(marked.shape))
+    shape = (max(1, round(share * marked.shape[1])), max(1, round(share * marked.shape[0])))  # width, height, as Pillow has it
+
+    def fitted(values: np.ndarray) -> np.ndarray:
+        reduced = Image.fromarray(values.astype(np.float32)).resize(shape, Image.Resampling.BOX)
+        return np.asarray(reduced)
+
+    grey = fitted(picture.mean(2))
     grey = (grey - grey.min()) / max(float(np.ptp(grey)), 1.0)
     shown = np.repeat(grey[:, :, None], 3, 2)
     if heat is not None:
-        share = np.clip(heat, 0, 1)[:, :, None]
-        colour = np.concatenate([np.ones_like(share), np.clip(2 * share - 1, 0, 1), np.zeros_like(share)], 2)
-        shown = (1 - 0.75 * share) * shown + 0.75 * share * colour
-    inner = marked.copy()
+        warmth = fitted(np.clip(heat, 0, 1))[:, :, None]
+        colour = np.concatenate([np.ones_like(warmth), np.clip(2 * warmth - 1, 0, 1), np.zeros_like(warmth)], 2)
+        shown = (1 - 0.75 * warmth) * shown + 0.75 * warmth * colour
+    within = fitted(marked) > 0.5
+    inner = within.copy()
     for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
-        inner &= np.roll(marked, step, axis)
-    shown[marked & ~inner] = (0.0, 0.9, 1.0)
+        inner &= np.roll(within, step, axis)
+    shown[within & ~inner] = (0.0, 0.9, 1.0)
     out = io.BytesIO()
     Image.fromarray((255 * shown).round().astype(np.uint8)).save(out, "PNG", optimize=True)
     return out.getvalue()
