@@ -66,6 +66,19 @@ def test_what_stands_in_the_padding_and_how_long_it_is_change_nothing(pool: str)
         assert (net(other) - net(x.x)).abs().max() > 1e-3  # without lengths all symbols are an item's own
 
 
+@pytest.mark.parametrize("groups", [2, 3, 9])
+@pytest.mark.parametrize("pool", ["cls", "mean"])
+def test_groups_of_like_length_give_what_the_whole_batch_does(pool: str, groups: int) -> None:
+    net, x = make(pool=pool), batch()
+    expected = net(x)
+    net.groups = groups
+    widths: list[int] = []
+    net.blocks[0].register_forward_pre_hook(lambda _, given: widths.append(given[0].shape[1]))
+    torch.testing.assert_close(net(x), expected)
+    assert widths == {2: [3, 6], 3: [3, 6], 9: [1, 3, 4, 6]}[groups]  # of items of length 1, 3, 4 and 6
+    assert net(x.x).shape == (4, 8)
+
+
 def test_the_order_of_symbols_matters_by_their_positions_alone() -> None:
     net = make(pool="mean")
     x = torch.tensor([[2, 5, 6, 7, 8, 3]])
@@ -115,7 +128,10 @@ def test_a_sequence_longer_than_its_positions_is_refused(length: int) -> None:
 def test_arguments_and_front_ends_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match="multiple of heads"):
         make(dim=9)
-    for wrong in ({"dropout": 1.0}, {"depth": 0}):
+    with pytest.raises(ContractError, match="11 symbols, and embeddings of 10"):
+        make(table=10)
+    assert make(table=20).symbols.num_embeddings == 20
+    for wrong in ({"dropout": 1.0}, {"depth": 0}, {"groups": 0}):
         with pytest.raises(UserError, match="dropout"):
             make(**wrong)
     for shape, vocabulary in (((3, 8, 8), 0), ((6,), 0)):

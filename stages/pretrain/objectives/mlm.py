@@ -64,7 +64,7 @@ class MaskedLanguageModel(Objective):
         hidden = hide(symbols, chosen, batch.key, self.vocabulary, self.masked, self.replaced)
         given = Padded(hidden, x.lengths) if isinstance(x, Padded) else hidden
         h = backbone.encode(backbone.embed(encoder.prepared(given)))[-1][chosen]
-        weight = backbone.get_parameter("symbols.weight") if self.output is None else self.output.weight
+        weight = backbone.get_parameter("symbols.weight")[: self.vocabulary] if self.output is None else self.output.weight
         logits = F.linear(self.head(h), weight, self.bias)
         target = symbols[chosen]
         return {"total": foretold(logits, target), "accuracy": (logits.argmax(1) == target).float().sum() / max(1, len(target))}
