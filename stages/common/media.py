@@ -53,7 +53,7 @@ def decode(array: pa.Array | pa.ChunkedArray, column: Column, contract: dict[str
     if kind == "series" and column.kind == "series":
         return _padded(_series(array, column, contract), contract["steps"], tail=(contract["channels"],))
     if kind == "tokens" and column.kind in ("text", "molecule", "string") and contract["tokenizer"]:
-        return tokenised(array.to_pylist(), contract["tokenizer"], contract["length"])
+        return tokenised(array, contract["tokenizer"], contract["length"])
     if kind == "tokens" and column.kind == "tokens":
         return _padded(_lists(array), contract["length"])
     raise ContractError(
@@ -62,9 +62,9 @@ def decode(array: pa.Array | pa.ChunkedArray, column: Column, contract: dict[str
     )
 
 
-def tokenised(texts: list[str | None], tokenizer: str, length: int) -> Media:
-    """Texts as symbols under a tokenizer file: int32 (N, length), 0 ([PAD]) after each text's own. Long ones are cut."""
-    return Media(*symbols(tokenizer).rows([text or "" for text in texts], length))
+def tokenised(texts: pa.Array, tokenizer: str, length: int) -> Media:
+    """Strings as symbols under a tokenizer file: int32 (N, length), 0 ([PAD]) after each text's own. Long ones are cut."""
+    return Media(*symbols(tokenizer).rows(texts, length))
 
 
 def wav_bytes(samples: np.ndarray, rate: int) -> bytes:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from stages.common.errors import ContractError
 
@@ -40,36 +41,50 @@ class Symbols:
         self.flat = np.empty(0, np.int32)  # symbols of all pieces, one after another
         self.start, self.count = np.empty(0, np.int64), np.empty(0, np.int64)
 
-    def rows(self, texts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
-        """int32 (N, length) and the lengths (N,): [CLS], the first length - 2 symbols of each text, [SEP], then [PAD]."""
-        pieces = [text.split(" ") for text in texts] if self.by_word else [[text] for text in texts]
-        number = self._numbers([piece for some in pieces for piece in some])
-        item = np.repeat(np.arange(len(pieces)), [len(some) for some in pieces])
-        counts = self.count[number]
-        own = np.bincount(item, counts, minlength=len(pieces)).astype(np.int64)
-        symbols = self.flat[_ranges(self.start[number], counts)]
-        place = _ranges(np.zeros(len(own), np.int64), own)  # within its text
-        kept = place < length - 2
-        data = np.zeros((len(pieces), length), np.int32)
-        data[:, 0] = SPECIAL.index("[CLS]")
-        data[np.repeat(np.arange(len(own)), own)[kept], place[kept] + 1] = symbols[kept]
-        lengths = np.minimum(own + 2, length)
-        data[np.arange(len(own)), lengths - 1] = SPECIAL.index("[SEP]")
-        return data, lengths
+    def rows(self, texts: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """int32 (N, length) and the lengths (N,): [CLS], the first length - 2 symbols of each text, [SEP], then [PAD].
 
-    def _numbers(self, pieces: list[str]) -> np.ndarray:
+        texts: strings (N,); null is the empty text.
+        """
+        texts = texts.cast(pa.string()).fill_null("")
+        pieces, pieces_of = texts, np.ones(len(texts), np.int64)
+        if self.by_word:
+            words = pc.split_pattern(texts, " ")
+            pieces, pieces_of = words.flatten(), np.diff(words.offsets.to_numpy())
+        number = self._numbers(pieces)
+        counts = self.count[number]
+        symbols = self.flat[_ranges(self.start[number], counts)]
+        ends = np.cumsum(pieces_of)
+        upto = np.concatenate([[0], np.cumsum(counts)])  # symbols before each piece, and before the end
+        first, own = upto[ends - pieces_of], upto[ends] - upto[ends - pieces_of]  # of each text
+        kept = np.minimum(own, length - 2)
+        if (kept < own).any():
+            symbols = symbols[_ranges(first, kept)]
+        data = np.zeros(len(texts) * length, np.int32)
+        at = np.arange(len(texts)) * length
+        data[at] = SPECIAL.index("[CLS]")
+        data[_ranges(at + 1, kept)] = symbols
+        data[at + kept + 1] = SPECIAL.index("[SEP]")
+        return data.reshape(-1, length), kept + 2
+
+    def _numbers(self, pieces: pa.Array) -> np.ndarray:
         """The number (P,) of each piece; those not met before are learnt first."""
         if len(self.place) > _KEPT:
             self._forget()
-        new = [piece for piece in dict.fromkeys(pieces) if piece not in self.place]
-        if new:
+        coded = pieces.dictionary_encode()
+        unique = coded.dictionary.to_pylist()
+        number = np.array([self.place.get(piece, -1) for piece in unique], np.int64)
+        unknown = np.flatnonzero(number < 0)
+        if len(unknown):
+            new = [unique[i] for i in unknown]
             found = [e.ids for e in self.tokenizer.encode_batch_fast(new, add_special_tokens=False)]
             counts = np.array([len(ids) for ids in found], np.int64)
-            self.place |= {piece: len(self.count) + i for i, piece in enumerate(new)}
+            number[unknown] = np.arange(len(self.count), len(self.count) + len(new))
+            self.place |= zip(new, number[unknown].tolist(), strict=True)
             self.start = np.concatenate([self.start, len(self.flat) + np.cumsum(counts) - counts])
             self.count = np.concatenate([self.count, counts])
-            self.flat = np.concatenate([self.flat, *(np.array(ids, np.int32) for ids in found)])
-        return np.array([self.place[piece] for piece in pieces], np.int64)
+            self.flat = np.concatenate([self.flat, np.array([i for ids in found for i in ids], np.int32)])
+        return number[coded.indices.to_numpy()]
 
 
 def _ranges(start: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -56,26 +56,26 @@ def test_symbols_are_those_of_the_library_cut_between_the_ends_and_padded(
     library.enable_truncation(length)
     texts = TEXTS * 2 + ["nothing that was there", "x y", "é"]
     for chosen in (texts, texts[::-1]):  # what was remembered from the first call serves the second
-        got = tokenised(chosen, str(path), length)
+        got = tokenised(pa.array(chosen, pa.string()), str(path), length)
         assert got.data.shape == (len(texts), length) and got.data.dtype == np.int32 and got.lengths is not None
         for row, own, text in zip(got.data, got.lengths, chosen, strict=True):
             assert row[:own].tolist() == library.encode(text).ids and not row[own:].any()
 
 
 def test_a_text_begins_with_cls_and_ends_with_sep_whatever_its_length(tmp_path: Path) -> None:
-    got = tokenised([*TEXTS, None], str(learn(tmp_path) / TOKENIZER), 5)  # type: ignore[list-item]
+    got = tokenised(pa.array([*TEXTS, None], pa.string()), str(learn(tmp_path) / TOKENIZER), 5)  # type: ignore[list-item]
     assert got.lengths is not None and (got.data[:, 0] == 2).all()
     assert (got.data[np.arange(len(got)), got.lengths - 1] == 3).all()
     assert got.lengths.tolist() == [4, 5, 2, 5, 5, 2]
 
 
 def test_special_symbols_that_a_text_spells_are_text(tmp_path: Path) -> None:
-    got = tokenised(["[MASK] [SEP]"], str(learn(tmp_path) / TOKENIZER), 40)
+    got = tokenised(pa.array(["[MASK] [SEP]"], pa.string()), str(learn(tmp_path) / TOKENIZER), 40)
     assert not np.isin(got.data[0, 1 : got.lengths[0] - 1], [0, 2, 3, 4]).any()  # type: ignore[index]
 
 
 def test_no_texts_give_no_rows(tmp_path: Path) -> None:
-    got = tokenised([], str(learn(tmp_path) / TOKENIZER), 7)
+    got = tokenised(pa.array([], pa.string()), str(learn(tmp_path) / TOKENIZER), 7)
     assert got.data.shape == (0, 7) and len(got) == 0
 
 
@@ -83,14 +83,16 @@ def test_a_tokenizer_that_was_made_anew_is_read_anew_and_what_is_remembered_is_b
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = learn(tmp_path, "words", ["one two"]) / TOKENIZER
-    first = tokenised(["two"], str(path), 4).data
+    first = tokenised(pa.array(["two"], pa.string()), str(path), 4).data
     os.replace(learn(tmp_path / "new", "words", ["a two b", "two"]) / TOKENIZER, path)
-    second = tokenised(["two"], str(path), 4).data
+    second = tokenised(pa.array(["two"], pa.string()), str(path), 4).data
     assert first.tolist() == [[2, 6, 3, 0]] and second.tolist() == [[2, 5, 3, 0]]
     monkeypatch.setattr(symbols, "_KEPT", 1)
     kept = symbols.symbols(str(path))
     for text in ("a two", "b a", "two", "a"):
-        assert kept.rows([text], 6)[0].tolist() == tokenised([text], str(path), 6).data.tolist()
+        assert (
+            kept.rows(pa.array([text]), 6)[0].tolist() == tokenised(pa.array([text], pa.string()), str(path), 6).data.tolist()
+        )
         assert len(kept.place) <= 3
 
 
@@ -121,9 +123,9 @@ def test_what_is_missing_or_damaged_is_said(tmp_path: Path) -> None:
     with pytest.raises(ContractError, match="cannot be read"):
         front(tmp_path)
     with pytest.raises(ContractError, match="cannot be read"):
-        tokenised(["a"], str(tmp_path / TOKENIZER), 4)
+        tokenised(pa.array(["a"], pa.string()), str(tmp_path / TOKENIZER), 4)
     with pytest.raises(ContractError, match="no tokenizer"):
-        tokenised(["a"], str(tmp_path / "absent.json"), 4)
+        tokenised(pa.array(["a"], pa.string()), str(tmp_path / "absent.json"), 4)
     with pytest.raises(UserError, match="3 or more"):
         front(learn(tmp_path), length=2)
 

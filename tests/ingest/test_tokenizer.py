@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from stages.common.corpus import TOKENIZER, Corpus
@@ -68,7 +69,7 @@ def test_a_corpus_gets_a_tokenizer_of_its_kind_whose_first_symbols_are_the_speci
     found = symbols(corpus)
     assert [found[name] for name in SPECIAL] == [0, 1, 2, 3, 4]
     assert corpus.card.vocabulary == len(found) == 1 + max(found.values()) <= 80
-    got = tokenised(["ataxia atrophy"], str(corpus.folder / TOKENIZER), 32)
+    got = tokenised(pa.array(["ataxia atrophy"], pa.string()), str(corpus.folder / TOKENIZER), 32)
     names = {i: name for name, i in found.items()}
     own = [names[i] for i in got.data[0, : got.lengths[0]]]
     assert (own[0], own[-1]) == ("[CLS]", "[SEP]") and not got.data[0, got.lengths[0] :].any()
@@ -93,7 +94,7 @@ def test_a_pattern_cuts_texts_into_the_pieces_that_are_looked_up(tmp_path: Path)
     given = plan(tmp_path / "f", ["CCl(Br)C", "x"], kind="words", lowercase=False, pattern="Cl|Br|[A-Z()]")
     corpus = ingest(tmp_path / "w", given)
     assert set(symbols(corpus)) == {*SPECIAL, "C", "Cl", "Br", "(", ")"}
-    got = tokenised(["ClC"], str(corpus.folder / TOKENIZER), 8)
+    got = tokenised(pa.array(["ClC"], pa.string()), str(corpus.folder / TOKENIZER), 8)
     assert got.lengths.tolist() == [4]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
@@ -51,7 +52,7 @@ def make(name: str, net: Encoder, **arguments: Any) -> Objective:
 def read(net: Encoder) -> Padded:
     from stages.common.media import tokenised
 
-    stored = tokenised(TEXTS, net.frontend.contract["tokenizer"], LENGTH)
+    stored = tokenised(pa.array(TEXTS, pa.string()), net.frontend.contract["tokenizer"], LENGTH)
     assert stored.lengths is not None
     return Padded(torch.from_numpy(stored.data).long(), torch.from_numpy(stored.lengths))
 
