@@ -48,6 +48,11 @@ def test_unseen_names_are_shares_of_the_synonyms_and_every_term_keeps_a_name_in_
     assert all(r["group"] == r["id"] for r in found)
 
 
+def test_the_order_in_which_a_plan_lists_splits_changes_nothing(tmp_path: Path) -> None:
+    first = rows(tmp_path, "a", unseen={"valid": 0.1, "test": 0.3})
+    assert rows(tmp_path, "b", unseen={"test": 0.3, "valid": 0.1}) == first
+
+
 def test_a_name_is_apart_if_it_shares_no_word_with_the_train_names_of_its_term(tmp_path: Path) -> None:
     found = rows(tmp_path, unseen={"valid": 0.1, "test": 0.3})
     for row in found:
@@ -104,7 +109,7 @@ TEST = """2|t|Another.
 2\t0\t5\tflu\tDiseaseClass\tD9
 2\t0\t5\tsomething\tSpecificDisease\t-1
 """
-FILES = {"train": ["*a.txt"], "test": ["*b.txt"]}
+FILES = {"test": ["*b.txt"], "train": ["*a.txt"]}  # in whatever order
 
 
 def mentions(tmp_path: Path, train: str = TRAIN, files: dict[str, list[str]] = FILES) -> Any:

@@ -9,6 +9,7 @@ from stages.common.errors import UserError
 from stages.common.registry import part
 from stages.ingest.core.item import Broken, Item, Source
 from stages.ingest.core.patterns import matching
+from stages.ingest.core.splits import in_order
 
 _FIELDS = 6  # document, start, end, mention, kind, concept
 
@@ -17,8 +18,8 @@ _FIELDS = 6  # document, start, end, mention, kind, concept
 class PubTator:
     """One item per mention's text and concept: `<concept>/<n>`. Labels `concept`, `type` (of the first such mention).
 
-    files: {split: patterns}; a text that occurs in several of them (letter case apart) lies in the first, so that later splits
-    hold unseen names. A concept that train does not mention has no name to be found by: its mentions lie in the split
+    files: {split: patterns}; a text that occurs in several of them (letter case apart) lies in the first of train, valid, test
+    and others by name, so that later splits hold unseen names. A concept that train does not mention has no name to be found by: its mentions lie in the split
     `unlinked`. Each item is its own group. A mention of several concepts (`|`, `+`, `,`) or of none (`-1`) is left out; a line
     of a mention that lacks a field is broken. Titles and abstracts are not read.
     """
@@ -26,7 +27,7 @@ class PubTator:
     def __init__(self, *, files: dict[str, list[str]]) -> None:
         if "train" not in files:
             raise UserError("no file gives names to find mentions by", where="reader.files", do="list `train: [patterns]`")
-        self.wanted = {split: matching(patterns) for split, patterns in files.items()}
+        self.wanted = {split: matching(files[split]) for split in in_order(set(files))}
         self.columns = [Column("text", "media", "text")]
 
     def read(self, source: Source) -> Iterator[Item | Broken]:
