@@ -19,9 +19,9 @@ class PubTator:
     """One item per mention's text and concept: `<concept>/<n>`. Labels `concept`, `type` (of the first such mention).
 
     files: {split: patterns}; a text that occurs in several of them (letter case apart) lies in the first of train, valid, test
-    and others by name, so that later splits hold unseen names. A concept that train does not mention has no name to be found by: its mentions lie in the split
-    `unlinked`. Each item is its own group. A mention of several concepts (`|`, `+`, `,`) or of none (`-1`) is left out; a line
-    of a mention that lacks a field is broken. Titles and abstracts are not read.
+    and others by name, so that later splits hold unseen names. A concept that train does not mention has no name to be found
+    by: its mentions lie in the split `unlinked`. Each item is its own group. A mention of several concepts (`|`, `+`, `,`) or
+    of none (`-1`) is left out; a line of a mention that lacks a field is broken. Titles and abstracts are not read.
     """
 
     def __init__(self, *, files: dict[str, list[str]]) -> None:
