@@ -55,11 +55,11 @@ class DuplicatesPlan:
 class TokenizerPlan:
     """A tokenizer learnt from the train split, kept with the corpus: how text becomes symbols.
 
-    words and characters are looked up whole; wordpiece, bpe and unigram learn parts of words. pattern: a regular expression of
+    words and characters are looked up whole; wordpiece and bpe learn parts of words. pattern: a regular expression of
     the pieces that a text is cut into first, such as the atoms of a molecule string.
     """
 
-    kind: Literal["words", "characters", "wordpiece", "bpe", "unigram"] = "wordpiece"
+    kind: Literal["words", "characters", "wordpiece", "bpe"] = "wordpiece"
     vocabulary: int = 4096
     lowercase: bool = True
     pattern: str | None = None

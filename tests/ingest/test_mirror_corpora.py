@@ -205,6 +205,27 @@ def test_doid_keeps_a_concept_with_all_its_names_in_one_split(made: Any) -> None
     assert all(e in ids for r in rows for e in r["edges"])
 
 
+@pytest.mark.mirror
+def test_known_and_new_concepts_are_doids_names_parted_by_concept(made: Any) -> None:
+    known, new = made("doid_names"), made("doid_new")
+    assert known.card.counts == {"train": 9018, "valid": 800, "test": 1579, "text": 3255}
+    assert new.card.counts == {"train": 2314, "valid": 206, "test": 392} and known.card.vocabulary == 2000
+    concepts = [set(c.card.column("concept").classes or []) for c in (known, new)]
+    assert not concepts[0] & concepts[1] and len(concepts[0]) + len(concepts[1]) == 4419
+    names = Counter(values(known, "id") + values(new, "id"))
+    assert {i for i in names if not i.endswith("/definition")} == set(values(made("doid"), "id"))
+
+
+@pytest.mark.mirror
+def test_mentions_of_diseases_lie_in_the_published_abstracts_splits(made: Any) -> None:
+    corpus = made("ncbi_mentions")
+    assert corpus.card.counts == {"train": 1513, "valid": 125, "test": 123, "unlinked": 154}
+    rows = corpus.table(["split", "concept", "text"]).to_pylist()
+    named = {r["concept"] for r in rows if r["split"] == "train"}
+    assert all((r["concept"] in named) == (r["split"] != "unlinked") for r in rows)
+    assert {"adenomatous polyposis coli", "APC"} <= {r["text"] for r in rows if r["split"] == "train"}
+
+
 def pairs(mirror: Path) -> set[tuple[str, str]]:
     """Near-duplicates of CIFAR-10 that people judged (ciFAIR): (path in test, path in train)."""
     with (mirror / "cifar10-jpg/derived_cifair_pairs.csv").open() as file:
