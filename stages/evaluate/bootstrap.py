@@ -164,7 +164,7 @@ def _is_mean(metric: Metric, p: Predictions) -> bool:
 
 
 def _singles(metric: Metric, p: Predictions) -> np.ndarray | None:
-    columns = [p.target, p.prediction]
+    columns = [_numbers(p.target), _numbers(p.prediction)]
     plain = Predictions(p.seed, p.slice, p.ids, p.target, p.prediction)
     if p.score is not None and evaluate(metric, plain) != evaluate(metric, p):  # it looks at the scores
         columns += list(p.score.T)
@@ -173,6 +173,11 @@ def _singles(metric: Metric, p: Predictions) -> np.ndarray | None:
         return None
     values = np.array([evaluate(metric, _take(p, np.array([row]))) for row in first])
     return values[back.reshape(-1)] if np.isfinite(values).all() else None
+
+
+def _numbers(column: np.ndarray) -> np.ndarray:
+    """Texts as numbers that are equal where they are; numbers as they are."""
+    return np.unique(column.astype(str), return_inverse=True)[1].astype(float) if column.dtype == object else column
 
 
 def _take(p: Predictions, rows: np.ndarray) -> Predictions:

@@ -117,3 +117,14 @@ def test_confusion_matrices_give_what_evaluating_every_draw_gives(name: str, mon
     slow = bootstrap.replicates(metric, seeds, draws=50)
     np.testing.assert_allclose(fast, slow, rtol=1e-12)
     assert fast.std() > 0
+
+
+@pytest.mark.parametrize(("name", "mean"), [("cer", False), ("wer", True)])
+def test_texts_are_drawn_as_numbers_are(name: str, mean: bool) -> None:
+    rng = np.random.default_rng(2)
+    target, prediction = (np.array(["1" * int(n) for n in rng.integers(1, 5, 30)], object) for _ in range(2))
+    found = Predictions(0, "all", np.array([f"i{i}" for i in range(30)]), target, prediction)
+    metric = registry.find("metric", name)
+    values = bootstrap.row_values(metric, found)  # texts of one word: only their share that is wrong is a mean
+    assert (values is not None) is mean
+    np.testing.assert_allclose(bootstrap.replicates(metric, [found], 20), resampled_metric(metric, [found], 20), rtol=1e-12)

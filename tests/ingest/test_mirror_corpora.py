@@ -89,6 +89,21 @@ def test_fsdd_has_three_thousand_clips_and_no_speaker_in_two_splits(made: Any, m
 
 
 @pytest.mark.mirror
+def test_strings_of_fsdd_spell_the_digits_of_their_clips(made: Any) -> None:
+    corpus = made("fsdd_strings")
+    assert corpus.card.counts == {"train": 1502, "valid": 112, "test": 111} and corpus.card.totals["quarantined"] == 6
+    used: Counter[str] = Counter()
+    for row in corpus.table(["split", "group", "text", "parts", "audio"]).to_pylist():
+        parts = row["parts"].split()
+        assert row["text"] == "".join(p[0] for p in parts) and {p.split("_")[1] for p in parts} == {row["group"]}
+        assert 3 <= len(parts) <= 6 and len(read_wav(row["audio"]["bytes"])) <= 2.8 * 8000
+        used.update(parts)
+    for speaker, uses in {"george": 3, "jackson": 3, "nicolas": 3, "yweweler": 1}.items():  # the others have clips too long
+        counts = [n for part, n in used.items() if speaker in part]
+        assert max(counts) == uses and 500 * uses - 2 * uses <= sum(counts)  # two clips make no string
+
+
+@pytest.mark.mirror
 def test_eurosat_has_two_hundred_tiles_of_each_of_ten_classes(made: Any) -> None:
     corpus = made("eurosat")
     assert set(Counter(values(corpus, "label")).values()) == {200}

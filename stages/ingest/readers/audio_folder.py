@@ -8,6 +8,7 @@ from stages.common.corpus import Column
 from stages.common.registry import part
 from stages.ingest.core.audio import SUFFIXES, AudioRule, Samples
 from stages.ingest.core.item import BadItem, Broken, Item, Source
+from stages.ingest.core.joining import PARTS, Join, joined
 from stages.ingest.core.paths import PathRule
 
 
@@ -15,7 +16,8 @@ from stages.ingest.core.paths import PathRule
 class AudioFolder:
     """One item per clip, as mono canonical WAV; its id is its path, or the pattern's group `id`.
 
-    rate (Hz), samples, max_seconds: see core/audio.py. pattern, splits, label, group, split: see core/paths.py.
+    rate (Hz), samples, max_seconds: see core/audio.py. pattern, splits, label, group, split: see core/paths.py. join: clips of
+    one speaker become strings of several, with a label `text` and a column `parts`: see core/joining.py.
     """
 
     def __init__(
@@ -30,13 +32,23 @@ class AudioFolder:
         group: str | None = None,
         split: str | None = None,
         column: str = "audio",
+        join: Join | None = None,
     ) -> None:
         self.audio = AudioRule(rate, samples, max_seconds)
         self.rule = PathRule(pattern, splits or {}, label, group, split)
-        self.column = column
+        self.column, self.join = column, join
         self.columns: list[Column] = []
 
     def read(self, source: Source) -> Iterator[Item | Broken]:
+        if self.join is None:
+            yield from self._clips(source)
+            return
+        clips = list(self._clips(source))
+        if self.audio.rate is not None:  # else there is no whole clip
+            self.columns = [*self.columns, Column(PARTS, "meta")]
+        yield from joined(clips, self.join, self.column, self.audio.rate or 0)
+
+    def _clips(self, source: Source) -> Iterator[Item | Broken]:
         for found in self.rule.walk(source.files(), SUFFIXES):
             if isinstance(found, Broken):
                 yield found

@@ -1,0 +1,22 @@
+"""Character error rate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.common.registry import part
+
+LABEL, HIGHER_IS_BETTER = "text", False
+
+
+@part
+def cer(target: np.ndarray, prediction: np.ndarray, score: np.ndarray | None = None) -> float:
+    """Edits that turn target (N,) into prediction (N,), both texts, over all characters of the targets; it may exceed 1.
+
+    Levenshtein's distance of characters: an insertion, deletion or substitution costs 1. Not a number where there are none.
+    """
+    from jiwer import cer as rate  # only where texts are judged
+
+    if not any(text.strip() for text in target):
+        return float("nan")
+    return float(rate(list(target), list(prediction)))

@@ -1,0 +1,22 @@
+"""Word error rate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.common.registry import part
+
+LABEL, HIGHER_IS_BETTER = "text", False
+
+
+@part
+def wer(target: np.ndarray, prediction: np.ndarray, score: np.ndarray | None = None) -> float:
+    """Edits that turn target (N,) into prediction (N,), both texts, over all words of the targets; it may exceed 1.
+
+    Levenshtein's distance of words: an insertion, deletion or substitution costs 1. Not a number where there are none.
+    """
+    from jiwer import wer as rate  # only where texts are judged
+
+    if not any(text.split() for text in target):
+        return float("nan")
+    return float(rate(list(target), list(prediction)))
