@@ -27,8 +27,9 @@ class ChannelState:
     resized to `length` (linearly, sample centres at (i + 0.5) / K); reversed with probability `flip`; with probability
     `gain_p` times U(1 - `gain`, 1 + `gain`); with probability `fading_p` the magnitude m becomes m / s^2 exp(-m^2 / (2 s^2)),
     a Rayleigh density, s = U(`sigma`); with probability `sign_p` times -1; with probability `noise_p` Gaussian noise of
-    standard deviation `noise_std`. Pairs are of the first and the second global view; the local views take a share `local_share` and
-    no more. The paper's division by the largest value is the front end's, so that views and features are in the same unit.
+    standard deviation `noise_std`. Pairs are of the first and the second global view; the local views take a share
+    `local_share` and no more. The paper's division by the largest value is the front end's, so that views and features are in
+    the same unit.
 
     length: default K. Raises UserError for arguments out of their range, or a front end that gives no (3 A, K).
     """
