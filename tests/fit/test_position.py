@@ -65,13 +65,13 @@ TUNED = {"name": "finetune_position", "epochs": 30, "batch_size": 8, "lr": 0.01,
 
 def test_a_point_is_found_by_ridge_with_the_strength_that_is_best_on_valid(tmp_path: Path) -> None:
     made, (traces, at) = workspace(tmp_path), media()
-    out = w.run(made, node({"name": "position", "l2": [0.01, 1.0, 10.0]}))
+    out = w.run(made, node({"name": "position", "l2": [1.0, 0.01, 10.0]}))
     result = tasks.read_result(out)
     split = np.array(w.split_of(N))
     x, y = traces[split == "train"], at[split == "train"]
     mean, std = x.mean(0), x.std(0)
     errors, guesses = {}, {}
-    for l2 in (0.01, 1.0, 10.0):
+    for l2 in (1.0, 0.01, 10.0):
         z = (x - mean) / std
         weights = np.linalg.solve(z.T @ z / len(z) + l2 * np.eye(8), z.T @ (y - y.mean(0)) / len(z))
         guess = {s: (traces[split == s] - mean) / std @ weights + y.mean(0) for s in ("valid", "test")}
