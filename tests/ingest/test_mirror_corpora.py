@@ -190,6 +190,27 @@ def test_csi_amplitudes_tell_where_they_were_measured(made: Any) -> None:
 
 
 @pytest.mark.mirror
+def test_csi_packets_are_the_sources_reference_and_test_points_and_none_of_a_capture_parts(made: Any, mirror: Path) -> None:
+    corpus = made("csi_packets")
+    assert corpus.card.counts == {"train": 180 * 99, "test": 166 * 99} and corpus.card.groups == {"train": 180, "test": 166}
+    assert {i.split("-")[0] for i in values(corpus, "id")} == {"ref", "test"} and corpus.card.media().shape == [56, 2]
+    assert all(i.rpartition("-")[0] == g for i, g in zip(values(corpus, "id"), values(corpus, "group"), strict=True))
+    row = values(corpus, "id").index("test-204_1-00000")
+    whole = (mirror / "csu_csi_indoor/data/test/test_204_1_100.pcap").read_bytes()
+    first = np.frombuffer(whole, "<i2", 128, 24 + 16 + 60).reshape(64, 2)
+    assert corpus.table(["csi"])["csi"][row].as_py() == np.concatenate([first[36:], first[1:29]]).reshape(-1).tolist()
+
+
+@pytest.mark.mirror
+def test_unused_subcarriers_of_a_csi_capture_hold_what_marks_the_capture(made: Any) -> None:
+    """Why they are left out of the packets: nearly all of these numbers are the same in every packet of a capture."""
+    iq = np.array(values(made("csi_indoor"), "csi")).reshape(-1, 99, 64, 2)
+    same = (iq == iq[:, :1]).all(3).mean(1)  # (captures, subcarriers)
+    unused = [0, *range(29, 36)]
+    assert same[:, unused].mean() > 0.9 > 0.1 > np.delete(same, unused, axis=1).mean()
+
+
+@pytest.mark.mirror
 def test_mimic_has_a_hundred_patients_and_no_event_that_tells_the_label(made: Any) -> None:
     corpus = made("mimic4demo")
     assert corpus.count() == 100 and corpus.card.totals["events"] == 916_166 - 100 - 31 - 15 - 1
