@@ -31,6 +31,9 @@ def encoder(**args: Any) -> Encoder:
     net = Encoder(front, registry.make("backbone", Part("vit", settings), front))
     net.mean.fill_(0.4)
     net.std.fill_(0.3)
+    norm: Any = net.backbone.norm
+    torch.nn.init.uniform_(norm.weight, 0.5, 1.5)  # at their initial values the targets' own norm would change nothing
+    torch.nn.init.normal_(norm.bias, std=0.3)
     return net
 
 
