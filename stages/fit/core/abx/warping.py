@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.fit.core.abx.distances import Distance
 
-_TILE = (16, 64)  # items in the rows and in the columns of what is warped at once: some tens of MB at 50 frames an item
+_TILE = (8, 128)  # items in the rows and in the columns of what is warped at once: some tens of MB at 50 frames an item
 _SINGLE = (2048, 2048)  # the same for items of one frame
 TIE = {torch.float32: 1e-6, torch.float64: 1e-9}  # what rounding may add to a distance of 1: less is no difference
 _CHECK = 8  # steps of a trace between two looks whether all have arrived
