@@ -60,7 +60,9 @@ class MelTransformer(TokenBackbone):
         """x (B, C, F, T) -> tokens (B, N, dim) without their positions."""
         values = tensor(x)
         h = F.gelu(self.convolution(values.flatten(1, 2))).transpose(1, 2)
-        own = x.own(h.shape[1]) if isinstance(x, Padded) else None
+        own = None
+        if isinstance(x, Padded):  # exactly: a stretch of the frames, as x.own(N) takes it, is a little shorter than a stride
+            own = torch.arange(h.shape[1], device=h.device) < (-(-x.lengths // self.stride)).unsqueeze(1)
         return Tokens(self.project(self.norm0(h)), own)
 
     def encode(self, tokens: Tokens) -> list[Tensor]:

@@ -94,9 +94,8 @@ class MaskedUnits(Objective):
             for part in order.split(256):
                 block = items.at(part.to(items.data.device))
                 x = encoder.frontend(block.data, block.lengths)
-                count = self._tokens(encoder, x)
-                described, own = self._described(encoder, x, count)
-                found.append(described[own])
+                tokens = self._backbone(encoder).embed(encoder.prepared(x))
+                found.append(self._described(encoder, x, tokens)[_own(tokens)])
                 have += len(found[-1])
                 if have >= self.sampled:
                     break
@@ -113,10 +112,9 @@ class MaskedUnits(Objective):
     def forward(self, encoder: Encoder, batch: Batch) -> dict[str, Tensor]:
         if len(batch.views) != 1:
             raise UserError(f"masked_units takes one view, not {len(batch.views)}", do="choose the views `none`")
-        x, backbone = batch.views[0], encoder.backbone
-        assert isinstance(backbone, TokenBackbone)
+        x, backbone = batch.views[0], self._backbone(encoder)
         tokens = backbone.embed(encoder.prepared(x))
-        target, own = self.units(encoder, x, tokens.h.shape[1])
+        target, own = self.units(encoder, x, tokens), _own(tokens)
         masked = spans(
             random.uniform(random.stream(batch.key.seed, batch.key.epoch, batch.sample, _MASK), own.shape[1]),
             own,
@@ -136,32 +134,34 @@ class MaskedUnits(Objective):
         return {"total": total, **losses, "accuracy": accuracy, "covered": masked.sum() / own.sum()}
 
     @torch.no_grad()
-    def units(self, encoder: Encoder, x: Input, count: int) -> tuple[Tensor, Tensor]:
-        """The unit of each of `count` tokens of x (B, count) int64, and which are an item's own (B, count)."""
-        described, own = self._described(encoder, x, count)
-        unit, _ = nearest(((described - self.mean) / self.std).flatten(0, 1), self.centres)
-        return unit.view(own.shape), own
+    def units(self, encoder: Encoder, x: Input, tokens: Tokens) -> Tensor:
+        """The unit (B, N) int64 of each of the tokens of x."""
+        described = (self._described(encoder, x, tokens) - self.mean) / self.std
+        return nearest(described.flatten(0, 1), self.centres)[0].view(described.shape[:2])
 
-    def _tokens(self, encoder: Encoder, x: Input) -> int:
+    def _backbone(self, encoder: Encoder) -> TokenBackbone:
         assert isinstance(encoder.backbone, TokenBackbone)
-        one = Padded(x.x[:1], x.lengths[:1]) if isinstance(x, Padded) else x[:1]
-        return encoder.backbone.embed(encoder.prepared(one)).h.shape[1]
+        return encoder.backbone
 
-    def _described(self, encoder: Encoder, x: Input, count: int) -> tuple[Tensor, Tensor]:
-        """What units are clusters of, (B, count, E), and which tokens are own (B, count)."""
-        b, frames = len(x), tensor(x).shape[-1]
-        whole = torch.full((b,), frames, device=tensor(x).device)
-        padded = x if isinstance(x, Padded) else Padded(tensor(x), whole)
-        own = padded.own(count)
+    def _described(self, encoder: Encoder, x: Input, tokens: Tokens) -> Tensor:
+        """What units are clusters of, (B, N, E)."""
+        count = tokens.h.shape[1]
         if self.teacher is not None:
             teacher: Encoder = self.teacher.module  # type: ignore[assignment]
             h = teacher.hidden(x)[self.layer].float()
             if h.shape[1] != count:
                 raise ContractError(f"the teacher has {h.shape[1]} tokens, the encoder {count}", where="objective masked_units")
-            return h, own
+            return h
+        whole = torch.full((len(x),), tensor(x).shape[-1], device=tensor(x).device)
+        padded = x if isinstance(x, Padded) else Padded(tensor(x), whole)
         mel = tensor(encoder.standardise(padded)).flatten(1, 2).transpose(1, 2).float()  # (B, T, C F)
         h = mfcc(mel, padded.lengths, self.cepstra) if self.source == "mfcc" else mel
-        return averaged(h, padded.own(), count), own
+        return averaged(h, padded.own(), count)
+
+
+def _own(tokens: Tokens) -> Tensor:
+    """Which tokens are an item's own, (B, N)."""
+    return tokens.h.new_ones(tokens.h.shape[:2], dtype=torch.bool) if tokens.own is None else tokens.own
 
 
 def spans(uniform: Tensor, own: Tensor, start: float, span: int) -> Tensor:
