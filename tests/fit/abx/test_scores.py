@@ -183,6 +183,22 @@ def test_the_path_is_counted_by_its_cells_and_ties_go_to_the_diagonal() -> None:
     assert one([[2.0]]) == 2.0 and one([[1, 2, 3]]) == 2.0
 
 
+def test_ties_between_left_and_above_go_to_the_left() -> None:
+    """Costs of few whole numbers, of which many paths are the cheapest; turned, left and above change places."""
+    cost = np.random.default_rng(5).integers(0, 3, (6, 20, 5, 10)).astype(float)
+    bordered = torch.zeros(7, 20, 6, 10, dtype=torch.float64)
+    bordered[1:, :, 1:] = torch.from_numpy(cost)
+    rows, columns = torch.arange(20) % 6 + 1, torch.arange(10) % 5 + 1
+    found = align(bordered, rows, columns)
+    turned = 0
+    for p in range(20):
+        for q in range(10):
+            one = cost[: rows[p], p, : columns[q], q]
+            assert float(found[p, q]) == pytest.approx(slow.warp(one.tolist()), abs=1e-12)
+            turned += slow.warp(one.tolist()) != pytest.approx(slow.warp(one.T.tolist()), abs=1e-12)
+    assert turned > 3
+
+
 def test_single_precision_is_off_by_no_more_than_rounding() -> None:
     items = make(7, n=40, longest=12, dims=16)
     full, half = (
