@@ -185,10 +185,10 @@ def test_the_path_is_counted_by_its_cells_and_ties_go_to_the_diagonal() -> None:
 
 def test_ties_between_left_and_above_go_to_the_left() -> None:
     """Costs of few whole numbers, of which many paths are the cheapest; turned, left and above change places."""
-    cost = np.random.default_rng(5).integers(0, 3, (6, 20, 5, 10)).astype(float)
-    bordered = torch.zeros(7, 20, 6, 10, dtype=torch.float64)
+    cost = np.random.default_rng(5).integers(0, 2, (8, 20, 7, 10)).astype(float)
+    bordered = torch.zeros(9, 20, 8, 10, dtype=torch.float64)
     bordered[1:, :, 1:] = torch.from_numpy(cost)
-    rows, columns = torch.arange(20) % 6 + 1, torch.arange(10) % 5 + 1
+    rows, columns = torch.arange(20) % 3 + 6, torch.arange(10) % 2 + 6
     found = align(bordered, rows, columns)
     turned = 0
     for p in range(20):
