@@ -159,10 +159,7 @@ class FeaturesPlan(Variant):
 
 @dataclass(frozen=True)
 class TaskPlan(Variant):
-    """tasks.<name>: a head fitted on features and judged on the test split.
-
-    labels: the label shares to fit at: "all", "10%" (of the train split, stratified) or "5" (labels per class).
-    """
+    """tasks.<name>: a head fitted on features and judged on the test split."""
 
     system: str
     corpus: str
@@ -170,8 +167,9 @@ class TaskPlan(Variant):
     support: str  # features/<features> (none) or features/<other>, encoders/<name>, tasks/<system>/<task>
     head: Part
     metrics: list[str] = field(default_factory=list)
+    layer: int | None = None  # which of the features' layers, by its name there; null: the last
     label: str | None = None
-    labels: list[str] = field(default_factory=lambda: ["all"])
+    labels: list[str] = field(default_factory=lambda: ["all"])  # shares: "all", "10%" (of train, stratified), "5" (per class)
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     threads: int = 1
 
