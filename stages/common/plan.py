@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stages.common.claim import ClaimPlan
+from stages.common.compute import ComputePlan
 from stages.common.errors import UserError, unknown
 from stages.common.schema import Part, build
 from stages.common.variant import Variant
@@ -192,37 +193,6 @@ class SystemPlan:
     paper: str = ""
     claims: dict[str, ClaimPlan] = field(default_factory=dict)
     scale: dict[str, ScalePlan] = field(default_factory=dict)  # smoke and paper; the recipe itself is small
-
-
-@dataclass(frozen=True)
-class SlotsPlan:
-    """What a run may use at once; null: what the machine has."""
-
-    cpu: int | None = None
-    gpu: int | None = None
-    memory_gb: float | None = None
-
-
-@dataclass(frozen=True)
-class NeedPlan:
-    """What one stage takes while it runs: cores at least (its threads, if more), GPUs, GiB; its time limit in seconds."""
-
-    cpu: int = 1
-    gpu: int = 0
-    memory_gb: float = 1.0
-    time_limit_s: float | None = None
-
-
-@dataclass(frozen=True)
-class ComputePlan:
-    """Where it runs. Not tracked as a parameter: it may not change results beyond floating-point order."""
-
-    device: str = "auto"
-    jobs: int | None = None  # seeds of a node at once; default: the cores it is given
-    slots: SlotsPlan = field(default_factory=SlotsPlan)
-    needs: dict[str, NeedPlan] = field(default_factory=dict)  # by stage
-    retries: int = 2  # of what may pass: a killed process, a time limit, the disk, the network
-    retry_delay_s: float = 1.0  # before the first retry; doubled for each further one
 
 
 @dataclass(frozen=True)
