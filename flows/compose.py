@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.differences import differences
+from flows.grids import spread_grids
 from flows.scale import SMALL, scaled
 from stages.common import atomic, plan
 from stages.common.errors import UserError, unknown
@@ -86,8 +87,9 @@ def unite(plans: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def make(root: Path, chosen: Sequence[str], overrides: Sequence[str] = (), size: str = SMALL) -> tuple[dict[str, Any], Plan]:
-    """Composes, scales, unites, types and validates. Returns the plan as plain data and typed."""
-    data = unite({system: scaled(compose(root, system, overrides), system, size) for system in dict.fromkeys(chosen)})
+    """Composes, scales, spreads grids, unites, types and validates. Returns the plan as plain data and typed."""
+    plans = {name: scaled(compose(root, name, overrides), name, size) for name in dict.fromkeys(chosen)}
+    data = unite({name: spread_grids(one, name) for name, one in plans.items()})
     typed = build(Plan, data, "params.yaml")
     plan.validate(typed)
     return data, typed

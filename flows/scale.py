@@ -10,7 +10,7 @@ from typing import Any
 from stages.common.errors import UserError, unknown
 from stages.common.plan import SECTIONS
 
-SMALL = "small"
+SMALL, GRIDS = "small", "grids"
 _SECTIONS = tuple(s for s in SECTIONS.values() if s != "systems")
 
 
@@ -18,6 +18,7 @@ def scaled(data: Mapping[str, Any], system: str, size: str) -> dict[str, Any]:
     """A system's plan at a size: the keys that `systems.<system>.scale.<size>.set` names, set to its values.
 
     A key is `encoders.vit_*.epochs`: the node may be a pattern. A part given with its name replaces the part that is there.
+    `grids.<name>` replaces a grid.
     Raises UserError for a size that the system does not have, and for a key that names nothing.
     """
     whole: dict[str, Any] = copy.deepcopy(dict(data))
@@ -29,6 +30,9 @@ def scaled(data: Mapping[str, Any], system: str, size: str) -> dict[str, Any]:
     where = f"systems.{system}.scale.{size}.set"
     for key, value in (sizes[size].get("set") or {}).items():
         section, _, rest = str(key).partition(".")
+        if section == GRIDS and rest in whole.get(GRIDS, {}):
+            whole[GRIDS][rest] = copy.deepcopy(value)
+            continue
         pattern, _, path = rest.partition(".")
         if section not in _SECTIONS:
             raise unknown("section", section, _SECTIONS, where=where)

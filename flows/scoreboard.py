@@ -16,6 +16,7 @@ from stages.common.plan import SECTIONS
 from stages.common.workspace import Workspace
 
 RESULT = "result.json"
+_NAMED = 100  # classes of a label that a committed result lists by name
 
 
 def systems(root: Path) -> list[dict[str, Any]]:
@@ -67,7 +68,10 @@ def _written(root: Path, name: str) -> dict[str, Any]:
 
 
 def commit(root: Path, name: str) -> Path:
-    """Copies this workspace's result of a system to docs/systems/, with plan digest, code revision and kind of machine."""
+    """Copies this workspace's result of a system to docs/systems/, with plan digest, code revision and kind of machine.
+
+    The names of very many classes are left out: those of an ontology would be most of the file, for each task again.
+    """
     data = compose.compose(root, name)
     folder = Workspace(root).report(name)
     if not folder.exists():
@@ -75,6 +79,9 @@ def commit(root: Path, name: str) -> Path:
     atomic.manifest(folder)
     result = atomic.read_json(folder / RESULT)
     _of_this_plan(root, name, data)
+    for task in result.get("tasks", {}).values():
+        if len(task["classes"]) > _NAMED:
+            task["classes"] = []
     result["run"] = {
         "plan": atomic.digest_json({k: data[k] for k in SECTIONS.values()}),
         "code": revision(root),

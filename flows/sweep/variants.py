@@ -48,7 +48,7 @@ class Spread:
     added: dict[str, list[str]]
 
 
-def spread(data: Data, points: Sequence[Point]) -> Spread:
+def spread(data: Data, points: Sequence[Point], most: int = MOST_STAGES) -> Spread:
     """The plan with every point's nodes. Raises UserError where a key, a value or the plan's size is wrong."""
     taken = _Copies(data)
     known: dict[str, Any] = {}
@@ -65,9 +65,9 @@ def spread(data: Data, points: Sequence[Point]) -> Spread:
     found = [taken.at(values) for values in settled]
     whole = {**data, **{s: {**data.get(s, {}), **taken.made[s]} for s in _SECTIONS}}
     stages = sum(len(whole.get(section, {})) for section in SECTIONS.values()) + 1
-    if stages > MOST_STAGES:
+    if stages > most:
         raise UserError(
-            f"{len(found)} variants make a plan of {stages} stages; about {MOST_STAGES} is what DVC handles well",
+            f"{len(found)} variants make a plan of {stages} stages; about {most} is what DVC handles well",
             where="prelude sweep",
             do="draw fewer: --random N; or sweep a system with fewer tasks",
         )

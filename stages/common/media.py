@@ -8,7 +8,6 @@ contract {"kind": "tokens", "length", "tokenizer"}         ->  int32 (N, length)
 
 from __future__ import annotations
 
-import functools
 import io
 import struct
 from dataclasses import dataclass
@@ -19,9 +18,11 @@ import pyarrow as pa
 
 from stages.common.corpus import Column
 from stages.common.errors import ContractError
+from stages.common.symbols import SPECIAL, symbols
+
+__all__ = ["SPECIAL", "WAV_HEADER", "Media", "decode", "read_wav", "tokenised", "wav_bytes"]
 
 WAV_HEADER = 44
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # symbols 0 .. 4 of every tokenizer
 _DTYPES = {(1, 16): "<i2", (3, 32): "<f4"}  # by format code and bits: PCM, IEEE float
 
 
@@ -52,7 +53,7 @@ def decode(array: pa.Array | pa.ChunkedArray, column: Column, contract: dict[str
     if kind == "series" and column.kind == "series":
         return _padded(_series(array, column, contract), contract["steps"], tail=(contract["channels"],))
     if kind == "tokens" and column.kind in ("text", "molecule", "string") and contract["tokenizer"]:
-        return tokenised(array.to_pylist(), contract["tokenizer"], contract["length"])
+        return tokenised(array, contract["tokenizer"], contract["length"])
     if kind == "tokens" and column.kind == "tokens":
         return _padded(_lists(array), contract["length"])
     raise ContractError(
@@ -61,22 +62,9 @@ def decode(array: pa.Array | pa.ChunkedArray, column: Column, contract: dict[str
     )
 
 
-def tokenised(texts: list[str], tokenizer: str, length: int) -> Media:
-    """Texts as symbols under a tokenizer file: int32 (N, length), 0 ([PAD]) after each text's own. Long ones are cut."""
-    found = [np.array(e.ids, np.int32) for e in _tokenizer(tokenizer, length).encode_batch_fast([t or "" for t in texts])]
-    return _padded(found, length) if found else Media(np.zeros((0, length), np.int32), np.zeros(0, np.int64))
-
-
-@functools.lru_cache(maxsize=8)
-def _tokenizer(path: str, length: int) -> Any:
-    from tokenizers import Tokenizer  # only where text is read
-
-    try:
-        tokenizer = Tokenizer.from_file(path)
-    except Exception as error:  # the library raises nothing more precise
-        raise ContractError(f"the tokenizer cannot be read: {error}", where=path, do="run the ingest again") from None
-    tokenizer.enable_truncation(length)
-    return tokenizer
+def tokenised(texts: pa.Array, tokenizer: str, length: int) -> Media:
+    """Strings as symbols under a tokenizer file: int32 (N, length), 0 ([PAD]) after each text's own. Long ones are cut."""
+    return Media(*symbols(tokenizer).rows(texts, length))
 
 
 def wav_bytes(samples: np.ndarray, rate: int) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stages.common.claim import ClaimPlan
+from stages.common.compute import ComputePlan
 from stages.common.errors import UserError, unknown
 from stages.common.schema import Part, build
 from stages.common.variant import Variant
@@ -55,11 +56,11 @@ class DuplicatesPlan:
 class TokenizerPlan:
     """A tokenizer learnt from the train split, kept with the corpus: how text becomes symbols.
 
-    words and characters are looked up whole; wordpiece, bpe and unigram learn parts of words. pattern: a regular expression of
+    words and characters are looked up whole; wordpiece and bpe learn parts of words. pattern: a regular expression of
     the pieces that a text is cut into first, such as the atoms of a molecule string.
     """
 
-    kind: Literal["words", "characters", "wordpiece", "bpe", "unigram"] = "wordpiece"
+    kind: Literal["words", "characters", "wordpiece", "bpe"] = "wordpiece"
     vocabulary: int = 4096
     lowercase: bool = True
     pattern: str | None = None
@@ -159,10 +160,7 @@ class FeaturesPlan(Variant):
 
 @dataclass(frozen=True)
 class TaskPlan(Variant):
-    """tasks.<name>: a head fitted on features and judged on the test split.
-
-    labels: the label shares to fit at: "all", "10%" (of the train split, stratified) or "5" (labels per class).
-    """
+    """tasks.<name>: a head fitted on features and judged on the test split."""
 
     system: str
     corpus: str
@@ -170,8 +168,9 @@ class TaskPlan(Variant):
     support: str  # features/<features> (none) or features/<other>, encoders/<name>, tasks/<system>/<task>
     head: Part
     metrics: list[str] = field(default_factory=list)
+    layer: int | None = None  # which of the features' layers, by its name there; null: the last
     label: str | None = None
-    labels: list[str] = field(default_factory=lambda: ["all"])
+    labels: list[str] = field(default_factory=lambda: ["all"])  # shares: "all", "10%" (of train, stratified), "5" (per class)
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     threads: int = 1
 
@@ -194,37 +193,6 @@ class SystemPlan:
     paper: str = ""
     claims: dict[str, ClaimPlan] = field(default_factory=dict)
     scale: dict[str, ScalePlan] = field(default_factory=dict)  # smoke and paper; the recipe itself is small
-
-
-@dataclass(frozen=True)
-class SlotsPlan:
-    """What a run may use at once; null: what the machine has."""
-
-    cpu: int | None = None
-    gpu: int | None = None
-    memory_gb: float | None = None
-
-
-@dataclass(frozen=True)
-class NeedPlan:
-    """What one stage takes while it runs: cores at least (its threads, if more), GPUs, GiB; its time limit in seconds."""
-
-    cpu: int = 1
-    gpu: int = 0
-    memory_gb: float = 1.0
-    time_limit_s: float | None = None
-
-
-@dataclass(frozen=True)
-class ComputePlan:
-    """Where it runs. Not tracked as a parameter: it may not change results beyond floating-point order."""
-
-    device: str = "auto"
-    jobs: int | None = None  # seeds of a node at once; default: the cores it is given
-    slots: SlotsPlan = field(default_factory=SlotsPlan)
-    needs: dict[str, NeedPlan] = field(default_factory=dict)  # by stage
-    retries: int = 2  # of what may pass: a killed process, a time limit, the disk, the network
-    retry_delay_s: float = 1.0  # before the first retry; doubled for each further one
 
 
 @dataclass(frozen=True)
@@ -289,8 +257,14 @@ def _yaml(text: str, path: Path) -> Any:
 
 
 def load(path: Path) -> Plan:
-    """Reads and types a plan. References and parts are checked by `validate`, which imports the parts."""
-    return build(Plan, read(path), path.name)
+    """Reads and types a plan. References and parts are checked by `validate`, which imports the parts.
+
+    Raises UserError for a plan that Hydra composed without us, whose grids are not spread.
+    """
+    data = read(path)
+    if data.get("grids"):
+        raise UserError("the plan's grids are not spread into nodes", where=path, do="compose it with `prelude plan`")
+    return build(Plan, {key: value for key, value in data.items() if key != "grids"}, path.name)
 
 
 def validate(plan: Plan) -> None:

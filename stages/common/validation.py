@@ -90,6 +90,9 @@ def _task(name: str, task: TaskPlan, plan: Plan) -> None:
     if plan.features[task.features].corpus != task.corpus:
         other = plan.features[task.features].corpus
         raise UserError(f"its features are of corpus {other!r}, its labels of {task.corpus!r}", where=where)
+    layers = plan.features[task.features].layers
+    if task.layer is not None and task.layer not in layers:
+        raise unknown("layer", str(task.layer), map(str, layers), where=f"{where}.layer")
     supports = [f"{section}/{key}" for section in ("features", "encoders") for key in getattr(plan, section)]
     supports += [f"tasks/{t.system}/{key}" for key, t in plan.tasks.items()]
     do = f"write features/{task.features} for none, or features/<name>, encoders/<name>, tasks/<system>/<name>"

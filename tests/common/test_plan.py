@@ -63,6 +63,7 @@ def test_a_name_that_is_no_slug_is_refused(slug: str) -> None:
         ({"tasks__probe__features": "aa"}, "tasks.probe", "a"),
         ({"tasks__probe__corpus": "digit"}, "tasks.probe", "digits"),
         ({"tasks__probe__label": "digits"}, "tasks.probe", "digit"),
+        ({"features__a__layers": [3, -1], "tasks__probe__layer": 33}, "tasks.probe.layer", "3"),
         ({"tasks__probe__support": "features/aa"}, "tasks.probe.support", "a"),
         ({"tasks__probe__metrics": ["plan"]}, "tasks.probe.metrics", "plain"),
         ({"tasks__probe__head": {"name": "plan"}}, "tasks.probe.head", "plain"),

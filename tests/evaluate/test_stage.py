@@ -21,7 +21,7 @@ from stages.common.schema import build
 from stages.common.tasks import Value
 from stages.common.workspace import Workspace
 from stages.evaluate import __main__ as main
-from stages.evaluate.direction import _constant, higher_is_better, orientation
+from stages.evaluate.direction import _constant, _stated, higher_is_better, orientation
 from stages.evaluate.judged import Judged, share_order
 from tests.evaluate.builders import predictions, stand_ins, task_plan, write_task
 
@@ -140,6 +140,8 @@ def test_the_direction_is_read_without_running_the_file(tmp_path: Path) -> None:
     for neither in ('TAKES, HIGHER_IS_BETTER = "pair", None\n', "x, y = divmod(7, 2)\n"):
         part.write_text(neither)
         assert _constant(part) is None
+    part.write_text('HIGHER_IS_BETTER = {"error": False}\n')
+    assert _constant(part) is None and _stated(part) == {"error": False}
     assert higher_is_better("no_such_part") is None and orientation("no_such_part") == 1
 
 

@@ -31,6 +31,13 @@ def test_keys_are_set_in_every_node_that_the_pattern_names_and_nowhere_else() ->
     assert PLAN["encoders"]["m_one"]["epochs"] == 9 and PLAN["corpora"]["c"]["limit"] == {}
 
 
+def test_a_grid_is_replaced_whole() -> None:
+    plan = {**with_keys(grids__g={"encoders.other.epochs": [1]}), "grids": {"g": {"encoders.other.epochs": [1, 2, 3]}, "h": {}}}
+    assert scaled(plan, "m", "smoke")["grids"] == {"g": {"encoders.other.epochs": [1]}, "h": {}}
+    with pytest.raises(UserError, match="unknown section 'grids'"):
+        scaled({**plan, "grids": {}}, "m", "smoke")
+
+
 def test_small_is_the_recipe_itself() -> None:
     assert scaled(PLAN, "m", "small") == PLAN
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows import compose
+from stages.common import atomic
 from tests.flows.conftest import RESULT, Said
 
 Capture = pytest.CaptureFixture[str]
@@ -47,6 +48,18 @@ def test_a_committed_result_is_shown_where_nothing_ran(ran: Path, capsys: Captur
     (ran / "data/reports/one").rename(ran / "gone")
     one = Said(capsys, "systems", "--json").json[0]
     assert (one["from"], one["claims"][0]["verdict"]) == ("docs", "holds")
+
+
+def test_the_names_of_very_many_classes_are_not_committed(ran: Path, capsys: Capture) -> None:
+    folder = ran / "data/reports/one"
+    named = {"few": [str(i) for i in range(100)], "many": [str(i) for i in range(101)]}
+    tasks = {name: {"head": "retrieval", "classes": classes} for name, classes in named.items()}
+    atomic.write_json(folder / "result.json", {**RESULT, "tasks": tasks})
+    (folder / "manifest.json").unlink()
+    atomic.seal(folder)
+    assert Said(capsys, "systems", "--commit", "one").code == 0
+    written = json.loads((ran / "docs/systems/one.json").read_text())["tasks"]
+    assert {name: len(task["classes"]) for name, task in written.items()} == {"few": 100, "many": 0}
 
 
 def test_the_scoreboard_leaves_brackets_in_a_claim_alone(ran: Path, capsys: Capture) -> None:

@@ -8,7 +8,8 @@ import pytest
 from flows import slots
 from flows.dag import Node
 from flows.slots import Need, Slots, need, of_machine
-from stages.common.plan import ComputePlan, NeedPlan, Plan, SlotsPlan
+from stages.common.compute import ComputePlan, NeedPlan, SlotsPlan
+from stages.common.plan import Plan
 from stages.common.workspace import Workspace
 
 

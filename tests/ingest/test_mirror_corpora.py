@@ -190,6 +190,27 @@ def test_csi_amplitudes_tell_where_they_were_measured(made: Any) -> None:
 
 
 @pytest.mark.mirror
+def test_csi_packets_are_the_sources_reference_and_test_points_and_none_of_a_capture_parts(made: Any, mirror: Path) -> None:
+    corpus = made("csi_packets")
+    assert corpus.card.counts == {"train": 180 * 99, "test": 166 * 99} and corpus.card.groups == {"train": 180, "test": 166}
+    assert {i.split("-")[0] for i in values(corpus, "id")} == {"ref", "test"} and corpus.card.media().shape == [56, 2]
+    assert all(i.rpartition("-")[0] == g for i, g in zip(values(corpus, "id"), values(corpus, "group"), strict=True))
+    row = values(corpus, "id").index("test-204_1-00000")
+    whole = (mirror / "csu_csi_indoor/data/test/test_204_1_100.pcap").read_bytes()
+    first = np.frombuffer(whole, "<i2", 128, 24 + 16 + 60).reshape(64, 2)
+    assert corpus.table(["csi"])["csi"][row].as_py() == np.concatenate([first[36:], first[1:29]]).reshape(-1).tolist()
+
+
+@pytest.mark.mirror
+def test_unused_subcarriers_of_a_csi_capture_hold_what_marks_the_capture(made: Any) -> None:
+    """Why they are left out of the packets: nearly all of these numbers are the same in every packet of a capture."""
+    iq = np.array(values(made("csi_indoor"), "csi")).reshape(-1, 99, 64, 2)
+    same = (iq == iq[:, :1]).all(3).mean(1)  # (captures, subcarriers)
+    unused = [0, *range(29, 36)]
+    assert same[:, unused].mean() > 0.9 > 0.1 > np.delete(same, unused, axis=1).mean()
+
+
+@pytest.mark.mirror
 def test_mimic_has_a_hundred_patients_and_no_event_that_tells_the_label(made: Any) -> None:
     corpus = made("mimic4demo")
     assert corpus.count() == 100 and corpus.card.totals["events"] == 916_166 - 100 - 31 - 15 - 1
@@ -218,6 +239,27 @@ def test_doid_keeps_a_concept_with_all_its_names_in_one_split(made: Any) -> None
     assert set(map(len, of.values())) == {1} and len(of) == 4419
     assert {r["text"] for r in rows if r["group"] == "DOID:0001816"} == {"angiosarcoma", "hemangiosarcoma"}
     assert all(e in ids for r in rows for e in r["edges"])
+
+
+@pytest.mark.mirror
+def test_known_and_new_concepts_are_doids_names_parted_by_concept(made: Any) -> None:
+    known, new = made("doid_names"), made("doid_new")
+    assert known.card.counts == {"train": 9018, "valid": 800, "test": 1579, "text": 3255}
+    assert new.card.counts == {"train": 2314, "valid": 206, "test": 392} and known.card.vocabulary == 2000
+    concepts = [set(c.card.column("concept").classes or []) for c in (known, new)]
+    assert not concepts[0] & concepts[1] and len(concepts[0]) + len(concepts[1]) == 4419
+    names = Counter(values(known, "id") + values(new, "id"))
+    assert {i for i in names if not i.endswith("/definition")} == set(values(made("doid"), "id"))
+
+
+@pytest.mark.mirror
+def test_mentions_of_diseases_lie_in_the_published_abstracts_splits(made: Any) -> None:
+    corpus = made("ncbi_mentions")
+    assert corpus.card.counts == {"train": 1513, "valid": 125, "test": 123, "unlinked": 154}
+    rows = corpus.table(["split", "concept", "text"]).to_pylist()
+    named = {r["concept"] for r in rows if r["split"] == "train"}
+    assert all((r["concept"] in named) == (r["split"] != "unlinked") for r in rows)
+    assert {"adenomatous polyposis coli", "APC"} <= {r["text"] for r in rows if r["split"] == "train"}
 
 
 def pairs(mirror: Path) -> set[tuple[str, str]]:

@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stages.common import registry
 from stages.common.errors import UserError
+from stages.common.schema import Part
 from stages.ingest.core.item import BadItem
 from stages.ingest.readers.nexmon_csi import read_csi
 from stages.ingest.readers.obo import read_terms
@@ -167,6 +169,38 @@ def test_csi_packets_become_a_series_with_positions_from_the_workbook(tmp_path: 
     ]
     assert rows[2]["csi"] == csi[2].reshape(-1).tolist() and corpus.card.media().shape == [3, 16]
     assert corpus.card.quarantined == [{"item": "other.pcap", "reason": "its path does not match the pattern"}]
+
+
+CSI: dict[str, Any] = {
+    "pattern": r"(?P<split>ref|test)_(?P<place>\d+_\d+)_\d+\.pcap",
+    "locations": "at.xlsx",
+    "splits": {"train": "ref", "test": "test"},
+    "packets": 3,
+    "subcarriers": 8,
+}
+
+
+def test_csi_packets_may_be_items_of_their_own_with_the_used_subcarriers_in_order_of_frequency(tmp_path: Path) -> None:
+    csi = np.random.default_rng(0).integers(-2000, 2000, (2, 3, 16))
+    head: list[str | float] = ["location", "x", "y"]
+    book = workbook({"ref_coord_path1": [head, ["7_1", 1.5, 2.5]], "test_coord_path1": [head, ["7_1", 1.0, 2.0]]})
+    put(tmp_path / "f", {f"{k}_7_1_9.pcap": pcap(csi[i]) for i, k in enumerate(("ref", "test"))} | {"at.xlsx": book})
+    described = plan(tmp_path / "f", "nexmon_csi", {"x": "number"}, **CSI, item="packet", bands=[[-3, -1], [1, 2]])
+    corpus = ingest(tmp_path / "w", described | DECLARED)
+    rows = corpus.table(["id", "split", "group", "x", "csi"]).to_pylist()
+    assert [(r["id"], r["split"], r["group"], r["x"]) for r in rows] == [
+        *[(f"ref-7_1-0000{i}", "train", "ref-7_1", 1.5) for i in range(3)],
+        *[(f"test-7_1-0000{i}", "test", "test-7_1", 1.0) for i in range(3)],
+    ]
+    assert corpus.card.media().shape == [5, 2]
+    stored = csi[1, 2].reshape(8, 2)
+    assert rows[5]["csi"] == stored[[5, 6, 7, 1, 2]].reshape(-1).tolist()
+
+
+@pytest.mark.parametrize("bands", [[[-5, -1]], [[0, 4]], [[1, 2], [2, 3]], [[2, 1]]])
+def test_bands_that_there_are_not_are_refused(bands: list[list[int]]) -> None:
+    with pytest.raises(UserError, match="do not name subcarriers from -4 to 3"):
+        registry.make("reader", Part("nexmon_csi", {**CSI, "bands": bands}))
 
 
 def test_a_capture_cut_short_or_of_another_kind_is_broken() -> None:

@@ -11,7 +11,7 @@ from stages.metrics.core.metric import metric
 from tests.oracles import metrics as oracle
 
 CLASS = ["accuracy", "auroc", "balanced_accuracy", "macro_f1"]
-NUMBER = ["mae", "pearson", "r2", "rmse"]
+NUMBER = ["mae", "pearson", "position_error", "position_error_95", "r2", "rmse"]
 TEXT = ["cer", "wer"]  # in test_text.py
 
 

@@ -66,3 +66,20 @@ def pearson(target, prediction, score=None):
     mt, mp = sum(target) / n, sum(prediction) / n
     both = sum((t - mt) * (p - mp) for t, p in zip(target, prediction, strict=True))
     return both / math.sqrt(sum((t - mt) ** 2 for t in target) * sum((p - mp) ** 2 for p in prediction))
+
+
+def position_error(target, prediction, score=None):
+    found = _distances(target, prediction, score)
+    return sum(found) / len(found)
+
+
+def position_error_95(target, prediction, score=None):
+    """The smallest distance that at most a twentieth of the rows exceed."""
+    found = sorted(_distances(target, prediction, score))
+    return next(d for d in found if 20 * sum(other > d for other in found) <= len(found))
+
+
+def _distances(target, prediction, score):
+    if score is None:
+        return [abs(t - p) for t, p in zip(target, prediction, strict=True)]
+    return [math.dist(row[: len(row) // 2], row[len(row) // 2 :]) for row in score]

@@ -100,7 +100,7 @@ class Problems:
         for seed in self.node.seeds:
             kept = self.info.seeds[0] if len(self.info.seeds) == 1 else seed  # one seed serves all: it is read once
             if read is None or position is None or kept != last:
-                read = features.read(self.folder, seed)
+                read = features.read(self.folder, seed, layer=self.node.layer)
                 if not np.isfinite(read.x).all():
                     raise ContractError(
                         f"the features of seed {kept} hold values that are not finite",

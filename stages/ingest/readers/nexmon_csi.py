@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -24,12 +25,17 @@ _CSI = _PAYLOAD + 18  # Nexmon's own header: magic, address, sequence, core, cha
 
 @part
 class NexmonCsi:
-    """One item per pcap file: the first `packets` packets as a series (packets, 2 subcarriers), I and Q side by side.
+    """Of each pcap file the first `packets` packets, I and Q of a subcarrier side by side.
 
+    item `capture`: one item per file, a series (packets, 2 subcarriers). `packet`: one item per packet, a series
+    (subcarriers, 2), the channel as it was estimated once; its group is the capture, so no split parts a place's packets.
     pattern: over the path, with the groups `split` and `place`; further groups are labels. locations: a workbook whose sheets
     `<split value>_coord_path<n>` have rows place, x, y; they give the labels x, y (m) and path, null for a place not listed.
     splits: {split: values of the pattern's `split`}. A place measured for reference and again for test was not measured at the
     same spot, so an item is its own group.
+    subcarriers: as stored, in the order of the Fourier transform: 0, 1, ..., -2, -1. bands: runs (first, last) of subcarrier
+    numbers that are kept, in this order; default all, as stored. The unused ones (0 and the edges, +-29 and beyond in a 20 MHz
+    channel) hold what was left in the chip's memory. Raises UserError for a band that there is not.
     """
 
     def __init__(
@@ -40,10 +46,14 @@ class NexmonCsi:
         splits: dict[str, str],
         packets: int = 100,
         subcarriers: int = 64,
+        bands: list[tuple[int, int]] | None = None,
+        item: Literal["capture", "packet"] = "capture",
     ) -> None:
         self.pattern, self.locations, self.splits = compiled(pattern), locations, {v: k for k, v in splits.items()}
-        self.packets, self.subcarriers = packets, subcarriers
-        self.columns = [Column("csi", "media", "series", shape=[packets, 2 * subcarriers])]
+        self.packets, self.subcarriers, self.item = packets, subcarriers, item
+        self.bins = list(range(subcarriers)) if bands is None else _bins(bands, subcarriers)
+        kept = len(self.bins)
+        self.columns = [Column("csi", "media", "series", shape=[packets, 2 * kept] if item == "capture" else [kept, 2])]
 
     def read(self, source: Source) -> Iterator[Item | Broken]:
         files = source.files()
@@ -61,7 +71,25 @@ class NexmonCsi:
                 continue
             x, y, path = positions.get((kind, place), (None, None, None))
             more = {k: v for k, v in found.groupdict().items() if k != "split"} if found else {}
-            yield Item(f"{kind}-{place}", {"csi": csi}, {"x": x, "y": y, "path": path, **more}, split=self.splits[kind])
+            labels, name = {"x": x, "y": y, "path": path, **more}, f"{kind}-{place}"
+            kept = csi.reshape(self.packets, self.subcarriers, 2)[:, self.bins]
+            if self.item == "capture":
+                yield Item(name, {"csi": kept.reshape(self.packets, -1)}, labels, split=self.splits[kind])
+                continue
+            for number, packet in enumerate(kept):
+                yield Item(f"{name}-{number:05d}", {"csi": packet}, labels, group=name, split=self.splits[kind])
+
+
+def _bins(bands: Sequence[tuple[int, int]], subcarriers: int) -> list[int]:
+    """Where the subcarriers of the bands are stored: n at n, -n at subcarriers - n."""
+    numbers = [n for first, last in bands for n in range(first, last + 1)]
+    least, most = -(subcarriers // 2), (subcarriers - 1) // 2
+    if not numbers or min(numbers) < least or max(numbers) > most or len(set(numbers)) < len(numbers):
+        raise UserError(
+            f"the bands {list(bands)} do not name subcarriers from {least} to {most}, each once",
+            where="reader nexmon_csi.bands",
+        )
+    return [n % subcarriers for n in numbers]
 
 
 def read_csi(data: bytes, packets: int, subcarriers: int) -> np.ndarray:

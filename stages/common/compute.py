@@ -1,0 +1,36 @@
+"""Where a plan runs and what its stages may take there; none of it changes results beyond floating-point order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class SlotsPlan:
+    """What a run may use at once; null: what the machine has."""
+
+    cpu: int | None = None
+    gpu: int | None = None
+    memory_gb: float | None = None
+
+
+@dataclass(frozen=True)
+class NeedPlan:
+    """What one stage takes while it runs: cores at least (its threads, if more), GPUs, GiB; its time limit in seconds."""
+
+    cpu: int = 1
+    gpu: int = 0
+    memory_gb: float = 1.0
+    time_limit_s: float | None = None
+
+
+@dataclass(frozen=True)
+class ComputePlan:
+    """Where it runs. Not tracked as a parameter: it may not change results beyond floating-point order."""
+
+    device: str = "auto"
+    jobs: int | None = None  # seeds of a node at once; default: the cores it is given
+    slots: SlotsPlan = field(default_factory=SlotsPlan)
+    needs: dict[str, NeedPlan] = field(default_factory=dict)  # by stage
+    retries: int = 2  # of what may pass: a killed process, a time limit, the disk, the network
+    retry_delay_s: float = 1.0  # before the first retry; doubled for each further one

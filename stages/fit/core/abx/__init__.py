@@ -1,0 +1,1 @@
+"""ABX discriminability: distances of frames, dynamic time warping, cells and their scores."""
