@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class Symbols:
 
         texts: strings (N,); null is the empty text.
         """
-        texts = texts.cast(pa.string()).fill_null("")
+        texts = texts.fill_null("") if texts.null_count else texts
         pieces, pieces_of = texts, np.ones(len(texts), np.int64)
         if self.by_word:
             words = pc.split_pattern(texts, " ")
@@ -73,7 +74,7 @@ class Symbols:
             self._forget()
         coded = pieces.dictionary_encode()
         unique = coded.dictionary.to_pylist()
-        number = np.array([self.place.get(piece, -1) for piece in unique], np.int64)
+        number = np.fromiter(map(self.place.get, unique, repeat(-1)), np.int64, len(unique))
         unknown = np.flatnonzero(number < 0)
         if len(unknown):
             new = [unique[i] for i in unknown]
