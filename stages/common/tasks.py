@@ -1,8 +1,8 @@
 """The task contract: `predictions.parquet` and `metrics.json`.
 
 predictions: seed, slice (label share), id, index, target, prediction, score, target_text, prediction_text. Class targets and
-predictions are indices as float64; score is a list of class probabilities (C,), for numbers empty or what their metrics read, such
-as the coordinates of a point; of a text label the last two are filled instead.
+predictions are indices as float64; score is a list of class probabilities (C,), for numbers empty or what their metrics read,
+such as the coordinates of a point; of a text label the last two are filled instead.
 metrics.json: {"task", "system", "features", "encoder", "head", "classes", "metrics": [{"name", "slice", "seed", "value", "n"}],
 "details": {...}, "exhibits": [...]}, and the exhibits' files beside it.
 """
