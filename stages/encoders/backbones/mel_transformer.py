@@ -10,7 +10,7 @@ from stages.common.errors import ContractError, UserError
 from stages.common.registry import part
 from stages.encoders.core.encoder import Frontend, TokenBackbone
 from stages.encoders.core.inputs import Input, Padded, Tokens, tensor
-from stages.encoders.core.transformer import Block, initialise, seen, sinusoids
+from stages.encoders.core.transformer import Block, initialise, seen, sinusoids, through
 
 
 @part
@@ -70,8 +70,4 @@ class MelTransformer(TokenBackbone):
         if position is None:
             position = torch.arange(h.shape[1], device=h.device)
         h = h + sinusoids(position, self.width).to(h.dtype)
-        mask, found = seen(tokens.own), []
-        for block in self.blocks:
-            h = block(h, mask)
-            found.append(h)
-        return [*found[:-1], self.norm(found[-1])]
+        return through(self.blocks, self.norm, h, seen(tokens.own))

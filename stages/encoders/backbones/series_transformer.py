@@ -12,7 +12,7 @@ from stages.common.errors import ContractError, UserError
 from stages.common.registry import part
 from stages.encoders.core.encoder import Frontend, TokenBackbone
 from stages.encoders.core.inputs import Input, Padded, Tokens, tensor
-from stages.encoders.core.transformer import Block, initialise, seen, sinusoids
+from stages.encoders.core.transformer import Block, initialise, seen, sinusoids, through
 
 
 @part
@@ -101,11 +101,7 @@ class SeriesTransformer(TokenBackbone):
         if self.cls is not None:
             h = torch.cat([self.cls.expand(len(h), -1, -1), h], 1)
             own = None if own is None else F.pad(own, (1, 0), value=True)
-        found = []
-        for block in self.blocks:
-            h = block(h, seen(own))
-            found.append(h)
-        return [*found[:-1], self.norm(found[-1])]
+        return through(self.blocks, self.norm, h, seen(own))
 
     def encode(self, tokens: Tokens) -> list[Tensor]:
         first = 0 if self.cls is None else 1

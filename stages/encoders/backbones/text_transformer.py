@@ -11,7 +11,7 @@ from stages.common.errors import ContractError, UserError
 from stages.common.registry import part
 from stages.encoders.core.encoder import Frontend, TokenBackbone
 from stages.encoders.core.inputs import Padded, Tokens, tensor
-from stages.encoders.core.transformer import Block, initialise, seen
+from stages.encoders.core.transformer import Block, initialise, seen, through
 
 
 @part
@@ -84,12 +84,7 @@ class TextTransformer(TokenBackbone):
         return Tokens(h, x.own() if isinstance(x, Padded) else None)
 
     def encode(self, tokens: Tokens) -> list[Tensor]:
-        h, mask = tokens.h, seen(tokens.own)
-        found = []
-        for block in self.blocks:
-            h = block(h, mask)
-            found.append(h)
-        return [*found[:-1], self.norm(found[-1])]
+        return through(self.blocks, self.norm, tokens.h, seen(tokens.own))
 
     def forward(self, x: Tensor | Padded) -> Tensor:
         if self.groups == 1 or not isinstance(x, Padded):

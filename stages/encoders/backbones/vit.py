@@ -12,7 +12,7 @@ from stages.common.errors import ContractError, UserError
 from stages.common.registry import part
 from stages.encoders.core.encoder import Frontend, TokenBackbone
 from stages.encoders.core.inputs import Tokens
-from stages.encoders.core.transformer import Block, initialise
+from stages.encoders.core.transformer import Block, initialise, through
 
 
 @part
@@ -94,11 +94,7 @@ class ViT(TokenBackbone):
         h = tokens.h
         if self.cls is not None:
             h = torch.cat([self.cls.expand(len(h), -1, -1), h], 1)
-        found = []
-        for block in self.blocks:
-            h = block(h)
-            found.append(h)
-        return [*found[:-1], self.norm(found[-1])]
+        return through(self.blocks, self.norm, h)
 
     def encode(self, tokens: Tokens) -> list[Tensor]:
         first = 0 if self.cls is None else 1

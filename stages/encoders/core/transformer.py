@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -41,6 +42,15 @@ class Block(nn.Module):
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+def through(blocks: Iterable[nn.Module], norm: nn.Module, h: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+    """h (B, N, dim) through blocks one after another: each one's output, the last one normed, as pre-norm blocks need it."""
+    found = []
+    for block in blocks:
+        h = block(h, mask)
+        found.append(h)
+    return [*found[:-1], norm(found[-1])]
 
 
 def seen(own: Tensor | None) -> Tensor | None:

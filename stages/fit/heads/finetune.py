@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from stages.common.registry import part
-from stages.encoders.core.inputs import Input
-from stages.fit.core.finetuning import FineTuning, finetune
+from stages.fit.core.finetuning import FineTuning
 from stages.fit.core.head import Outcome, Problem
-from stages.fit.core.material import Decoded
-
-_ROWS = 512
+from stages.fit.core.tuned_layer import TunedLayer
 
 
 @part
@@ -53,27 +49,14 @@ class FineTune:
         )
 
     def fit(self, problem: Problem) -> Outcome:
-        encoder = problem.input.encoder()
-        train, valid, test = (
-            problem.input.media(rows.ids, encoder.frontend.contract) for rows in (problem.train, problem.valid, problem.test)
-        )
         target = problem.train.labels
-        layer = nn.Linear(encoder.width, len(problem.classes)).to(target.device)
-        nn.init.zeros_(layer.weight)  # every class is as likely at first, whatever torch's generator
-        nn.init.zeros_(layer.bias)
 
-        def loss(x: Input, index: Tensor) -> Tensor:
-            return cross_entropy(layer(encoder(x)).float(), target[index])
+        def loss(outputs: Tensor, index: Tensor) -> Tensor:
+            return cross_entropy(outputs.float(), target[index])
 
-        def scores(media: Decoded) -> Tensor:
-            with torch.no_grad():
-                parts = [layer(encoder(encoder.frontend(m.data, m.lengths))) for m in media.batches(_ROWS)]
-            return torch.cat(parts).double().softmax(1)
+        def accuracy(outputs: Tensor) -> float:
+            return float((outputs.argmax(1) == problem.valid.labels).double().mean())
 
-        def accuracy() -> float:
-            return float((scores(valid).argmax(1) == problem.valid.labels).double().mean())
-
-        history = finetune(encoder, layer, train, loss, self.plan, problem.seed, accuracy)
-        score = scores(test)
-        details = {"train_loss": [history[0], history[-1]], "valid_accuracy": accuracy()}
-        return Outcome(prediction=score.argmax(1), score=score, details=details)
+        found = TunedLayer.of(problem, len(problem.classes), loss, accuracy, self.plan)
+        details = {"train_loss": found.losses, "valid_accuracy": accuracy(found.valid)}
+        return Outcome(prediction=found.test.argmax(1), score=found.test.softmax(1), details=details)

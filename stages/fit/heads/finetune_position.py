@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.common.registry import part
-from stages.encoders.core.inputs import Input
 from stages.fit.core.coordinates import distance, outcome, points
-from stages.fit.core.finetuning import FineTuning, finetune
+from stages.fit.core.finetuning import FineTuning
 from stages.fit.core.head import Outcome, Problem
-from stages.fit.core.material import Decoded
-
-_ROWS = 512
+from stages.fit.core.tuned_layer import TunedLayer
 
 
 @part
@@ -57,25 +54,16 @@ class FinetunePosition:
 
     def fit(self, problem: Problem) -> Outcome:
         at = points(problem, self.columns)
-        encoder = problem.input.encoder()
-        train, valid, test = (
-            problem.input.media(rows.ids, encoder.frontend.contract) for rows in (problem.train, problem.valid, problem.test)
-        )
         mean = at.train.mean(0)
         scale = (at.train - mean).square().mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
         target = ((at.train - mean) / scale).float()
-        layer = nn.Linear(encoder.width, len(self.columns)).to(target.device)
-        nn.init.zeros_(layer.weight)  # the first guess is the mean of the train points, whatever torch's generator
-        nn.init.zeros_(layer.bias)
 
-        def loss(x: Input, index: Tensor) -> Tensor:
-            return (layer(encoder(x)) - target[index]).square().mean()
+        def loss(outputs: Tensor, index: Tensor) -> Tensor:
+            return (outputs - target[index]).square().mean()
 
-        def located(media: Decoded) -> Tensor:
-            with torch.no_grad():
-                parts = [layer(encoder(encoder.frontend(m.data, m.lengths))) for m in media.batches(_ROWS)]
-            return torch.cat(parts).double() * scale + mean
+        def error(outputs: Tensor) -> float:
+            return distance(outputs * scale + mean, at.valid)
 
-        history = finetune(encoder, layer, train, loss, self.plan, problem.seed, lambda: -distance(located(valid), at.valid))
-        details = {"train_loss": [history[0], history[-1]], "valid_error": distance(located(valid), at.valid)}
-        return outcome(located(test), at.test, details)
+        found = TunedLayer.of(problem, len(self.columns), loss, lambda outputs: -error(outputs), self.plan)
+        details: dict[str, object] = {"train_loss": found.losses, "valid_error": error(found.valid)}
+        return outcome(found.test * scale + mean, at.test, details)
