@@ -161,12 +161,15 @@ def _plan(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from flows import compose, pipeline
+    from flows.scale import SMALL
     from flows.scoreboard import print_scoreboard
     from stages.common.plan import SECTIONS
 
     systems = [t for t in args.targets if not {"@", "/"} & set(t) and t not in (*SECTIONS, "report")]
     if systems:
         compose.write(Path(), systems, size=args.scale)
+    elif args.scale != SMALL:
+        raise UserError("--scale is of the systems to plan, and none is named", where="prelude run", do="name one: simclr")
     elif not Path("params.yaml").exists():
         compose.write(Path(), ["quickstart"])
     targets = [t for t in args.targets if t not in systems] or None

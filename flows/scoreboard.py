@@ -62,7 +62,7 @@ def _written(root: Path, name: str) -> dict[str, Any]:
     import yaml
 
     path = root / "params" / "system" / f"{name}.yaml"
-    data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader) or {}
+    data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     entry: dict[str, Any] = {"seed": None, "provenance": "real", **(data.get("systems") or {}).get(name, {})}
     return entry
 
@@ -72,7 +72,7 @@ def commit(root: Path, name: str) -> Path:
 
     The names of very many classes are left out: those of an ontology would be most of the file, for each task again.
     """
-    data = compose.compose(root, name)
+    data = compose.make(root, [name])[0]
     folder = Workspace(root).report(name)
     if not folder.exists():
         raise UserError(f"system {name!r} has no result here", where=folder, do=f"run `prelude run {name}` first")
@@ -83,7 +83,7 @@ def commit(root: Path, name: str) -> Path:
         if len(task["classes"]) > _NAMED:
             task["classes"] = []
     result["run"] = {
-        "plan": atomic.digest_json({k: data[k] for k in SECTIONS.values()}),
+        "plan": plan_digest(data),
         "code": revision(root),
         "machine": machine(),
     }
@@ -91,6 +91,11 @@ def commit(root: Path, name: str) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_json(target, result)
     return target
+
+
+def plan_digest(data: dict[str, Any]) -> str:
+    """Of the nodes of a composed plan: where it runs and is tracked is no part of it."""
+    return atomic.digest_json({section: data[section] for section in SECTIONS.values()})
 
 
 def _of_this_plan(root: Path, name: str, data: dict[str, Any]) -> None:

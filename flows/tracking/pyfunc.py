@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from stages.common import media
 from stages.common.errors import ContractError
@@ -68,7 +69,7 @@ def decoded(model_input: Any, contract: dict[str, Any], column: str) -> tuple[np
         except ValueError:
             raise ContractError(f"images of shape {values.shape[1:]}, the encoder takes {shape}", where="predict") from None
     if kind == "tokens" and contract["tokenizer"]:
-        read = media.tokenised([str(v) for v in values], contract["tokenizer"], contract["length"])
+        read = media.tokenised(pa.array([str(v) for v in values], pa.string()), contract["tokenizer"], contract["length"])
         return read.data, read.lengths
     if size is None:
         return values, None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import compose
+from flows import compose, scoreboard
 from stages.common import atomic
 from tests.flows.conftest import RESULT, Said
 
@@ -90,3 +90,19 @@ def test_a_damaged_result_is_not_committed(ran: Path, capsys: Capture) -> None:
 def test_an_unknown_system_is_not_committed(ran: Path, capsys: Capture) -> None:
     said = Said(capsys, "systems", "--commit", "oen")
     assert said.code == 2 and "did you mean 'one'?" in said.err
+
+
+def test_a_system_with_a_grid_is_committed_with_the_nodes_it_spreads_into(ran: Path, capsys: Capture) -> None:
+    path = ran / "params/system/one.yaml"
+    path.write_text(path.read_text() + "\ngrids: {g: {encoders.trained.epochs: [5, 7]}}\n")
+    compose.write(ran, ["one"])
+    assert Said(capsys, "systems", "--commit", "one").out == "written: docs/systems/one.json\n"
+    data = compose.make(ran, ["one"])[0]
+    assert len(data["encoders"]) == 4
+    written = json.loads((ran / "docs/systems/one.json").read_text())
+    assert written["run"]["plan"] == scoreboard.plan_digest(data)
+
+
+def test_a_size_without_a_system_to_plan_is_the_users_mistake(root: Path, capsys: Capture) -> None:
+    said = Said(capsys, "run", "--scale", "smoke")
+    assert said.code == 2 and "--scale is of the systems to plan" in said.err

@@ -123,3 +123,31 @@ def _probe(workspace: Workspace, plan: Plan, name: str, few: float, all: float) 
         record.metric("accuracy", few + 0.02 * seed, seed=seed, slice="10%")
         record.metric("accuracy", all, seed=seed, slice="all")
     build.finish(workspace, record, workspace.task("quick", f"probe_{name}"), {"f": workspace.features(name)}, {"m.json": {}})
+
+
+def test_a_text_encoder_takes_texts_and_symbols_as_its_features_do(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    from flows.tracking.pyfunc import EncoderModel
+    from stages.common.column import Column
+    from stages.common.media import tokenised
+    from stages.common.plan import TokenizerPlan
+    from stages.common.schema import Part
+    from stages.encoders.core import encoder as encoders
+    from stages.ingest.core.tokenizer import trained
+
+    texts = ["renal failure", "acute renal failure", ""]
+    folder = tmp_path / "seed=0"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(trained(lambda: iter(texts), TokenizerPlan("words", 20)).to_str())
+    column, front = Column("said", "media", "text"), Part("tokens", {"length": 6})
+    back = Part("text_transformer", {"dim": 8, "depth": 1, "heads": 2})
+    torch.manual_seed(0)
+    net = encoders.new(front, back, column, folder).eval()
+    encoders.save(folder, net, encoders.EncoderCard(front, back, column, "c", "d", "s", "mlm", 0, 0, net.width))
+    media = tokenised(pa.array(texts), str(folder / "tokenizer.json"), 6)
+    assert media.lengths is not None
+    with torch.no_grad():
+        wanted = net(net.frontend(torch.from_numpy(media.data), torch.from_numpy(media.lengths))).numpy()
+    found = EncoderModel(folder).predict({"said": texts})
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
