@@ -68,7 +68,7 @@ def test_a_killed_process_is_tried_again_but_a_users_mistake_is_not(project: Pat
     once = "open('tries', 'a').write('x')\nif Path('tries').stat().st_size < 3:\n"
     misbehave(project, "joined", once + f"    os.kill({victim}, signal.SIGKILL)")
     outcome, said = _run(project)
-    assert outcome.ok and (project / "tries").read_text() == "xxx"
+    assert outcome.ok and (project / "tries").read_text() == "xxx", said
     assert "ended by signal 9" in said and "MiB at most" in said
 
     misbehave(project, "joined", "open('mistakes', 'a').write('x')\nprint('error: a column is missing')\nsys.exit(2)")
