@@ -78,7 +78,7 @@ class Residual(nn.Module):
 class Projection(nn.Conv2d):
     """A 1x1 convolution at a stride, without bias.
 
-    From fewer than 16 channels it takes the kept positions first, which is the same sum, to the bit: the backward of torch 2.13's
+    From fewer than 16 channels it takes the kept positions first, the same sum to the bit: the backward of torch 2.13's
     strided one writes outside its memory then, for channels_last pictures of 48 pixels and more on a CPU, and the process ends.
     """
 
