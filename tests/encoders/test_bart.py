@@ -144,7 +144,7 @@ def test_what_does_not_fit_is_refused() -> None:
         Bart(Words(tokenizer=None))
     with pytest.raises(ContractError, match="takes a text's symbols"):
         Bart(Words(shape=(3, 8)))
-    for wrong in ({"dim": 18}, {"decoder_depth": 0}, {"dropout": 1.0}, {"groups": 0}):
+    for wrong in ({"dim": 18}, {"decoder_depth": 0}, {"dropout": 1.0}, {"groups": 0}, {"std": 0.0}):
         with pytest.raises(UserError, match="must be a multiple"):
             make(**wrong)
     for small in ({"positions": 5}, {"table": 10}):

@@ -26,14 +26,14 @@ class Bart(TokenBackbone):
     Lewis et al. 2020, "BART", sec. 2.1 and 3.1; its large form has the default values, and it is the one of Chilingaryan et
     al. 2022, "BARTSmiles", sec. 3. Embeddings of symbols plus learned positions, normed; `depth` blocks of self-attention
     under which no symbol sees padding; `decoder_depth` blocks of a decoder (`DecoderBlock`) over its own positions. Norms
-    follow the sums. The symbols' embeddings serve both halves and, transposed and without bias, the output. Weights: normal
-    of std 0.02.
+    follow the sums. The symbols' embeddings serve both halves and, transposed and without bias, the output.
 
     pool: `last` feeds x to the encoder and, one place later, to the decoder; h is the decoder's state where it foretells x's
     last symbol, [SEP]: BART's input of classifiers (sec. 3.1). `mean`: the mean of the encoder's states over x's own symbols.
     hidden: one (B, T, dim) for each of the encoder's blocks, then for each of the decoder's, fed with x as for `last`.
     positions, table: places and symbols that have an embedding (default: the front end's). dropout: of embeddings and of what
     each block adds. groups: h is made of the batch in so many groups of like length, each cut to its longest item.
+    std: of the initial weights, normal and cut at two of them; 0.02 is that of a width of 1024.
 
     Raises ContractError for x that is no sequence of symbols or is longer than the positions, UserError for values out of
     range.
@@ -55,15 +55,16 @@ class Bart(TokenBackbone):
         pool: Literal["last", "mean"] = "last",
         dropout: float = 0.1,
         groups: int = 1,
+        std: float = 0.02,
     ) -> None:
         super().__init__()
         where = "backbone bart"
         if len(frontend.shape) != 1 or not frontend.contract.get("tokenizer"):
             raise ContractError(f"{where} takes a text's symbols (T,), the front end gives {frontend.shape}", do="use `tokens`")
-        if dim % heads or not 0 <= dropout < 1 or min(depth, decoder_depth, groups) < 1:
+        if dim % heads or not 0 <= dropout < 1 or min(depth, decoder_depth, groups) < 1 or std <= 0:
             raise UserError(
                 f"dim {dim} must be a multiple of heads ({heads}), dropout {dropout:g} lie in [0, 1), the depths {depth} and "
-                f"{decoder_depth} and groups {groups} be 1 or more",
+                f"{decoder_depth} and groups {groups} be 1 or more, std above 0",
                 where=where,
             )
         self.width, self.pool, self.groups = dim, pool, groups
@@ -82,8 +83,8 @@ class Bart(TokenBackbone):
         inner = int(dim * mlp_ratio)
         self.blocks = nn.ModuleList(Block(dim, heads, inner, "post", _EPS, dropout) for _ in range(depth))
         self.decoder = nn.ModuleList(DecoderBlock(dim, heads, inner, "post", _EPS, dropout) for _ in range(decoder_depth))
-        initialise(self)
-        nn.init.trunc_normal_(self.positions, std=0.02, a=-0.04, b=0.04)
+        initialise(self, std)
+        nn.init.trunc_normal_(self.positions, std=std, a=-2 * std, b=2 * std)
 
     def embed(self, x: Tensor | Padded) -> Tokens:
         """x (B, T) -> what the encoder's blocks are given."""
