@@ -37,7 +37,7 @@ def infilled(x: Padded, key: Key, *, share: float, mean: float) -> Padded:
     rank = draw.argsort(dim=1, stable=True).argsort(dim=1, stable=True)
     masked = rank < spans  # (B, T): of what is left, what stands for a span
     hides = torch.where(masked, length.gather(1, rank), 0)
-    source = place - (masked.long().cumsum(1) - masked.long()) + hides.cumsum(1) - hides
+    source = place - masked.long().cumsum(1) + hides.cumsum(1)  # of what stays: past the spans before it
     out = symbols.gather(1, (source + 1).clamp(0, t - 1))
     out = torch.where(masked, _MASK, out)
     out = torch.cat([symbols[:, :1], out[:, :-1]], 1)
