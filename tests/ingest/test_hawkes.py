@@ -11,11 +11,16 @@ from tests.oracles import events as slow
 
 
 def test_waits_are_exponential_of_mean_one_under_the_process_own_intensity() -> None:
-    made = Hawkes(items=80, events=40, seed=1)
+    made = Hawkes(items=80, events=40, spread=0.8, seed=1)
     kind, times, types, marks = made.drawn()
     waits = np.array(
         [slow.compensated(times[i], types[i], marks[i], made.excitation(kind[i]), made.decay) for i in range(len(kind))]
-    ).reshape(-1)
+    )
+    after = ((waits[:, 1:] - 1) * (marks[:, :-1] - 1)).reshape(
+        -1
+    )  # what an event's mark says of the wait after it: nothing more
+    assert abs(after.mean()) < 4 * after.std() / np.sqrt(len(after))
+    waits = waits.reshape(-1)
     n = len(waits)
     assert abs(waits.mean() - 1) < 4 / np.sqrt(n) and abs(waits.var() - 1) < 4 * np.sqrt(8 / n)
     distance = np.abs(np.sort(1 - np.exp(-waits)) - (np.arange(n) + 0.5) / n).max()
