@@ -234,6 +234,17 @@ def test_mimic_has_a_hundred_patients_and_no_event_that_tells_the_label(made: An
 
 
 @pytest.mark.mirror
+def test_windows_of_mimic_hold_nothing_that_tells_the_label_and_no_patient_lies_in_two_splits(made: Any) -> None:
+    corpus = made("mlem_mimic")
+    rows = corpus.table(["group", "split", "events"]).to_pylist()
+    places = {(r["group"], r["split"]) for r in rows}
+    assert len(places) == len({group for group, _ in places}) == 100 and {len(r["events"]) for r in rows} == {48}
+    codes = {e["code"].split("//")[0] for r in rows for e in r["events"]}
+    assert "LAB" in codes and not codes & {"GENDER", "MEDS_DEATH", "HOSPITAL_DISCHARGE", "DRG", "DIAGNOSIS", "MEDS_BIRTH"}
+    assert len(corpus.card.column("events").classes) == 400
+
+
+@pytest.mark.mirror
 def test_eeg_has_five_trials_of_each_of_twenty_subjects(made: Any) -> None:
     corpus = made("smni_eeg")
     assert corpus.count() == 100 and set(Counter(values(corpus, "group")).values()) == {5}
