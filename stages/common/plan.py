@@ -81,6 +81,7 @@ class CorpusPlan(Variant):
     duplicates: DuplicatesPlan = field(default_factory=DuplicatesPlan)
     limit: dict[str, int] = field(default_factory=dict)  # at most so many rows of a split, chosen by the hash of the id
     tokenizer: TokenizerPlan | None = None
+    codes: int | None = None  # the so many most frequent codes of the train split's events become their vocabulary
     quarantine_share: float = 0.01  # above this share of broken items the stage fails
     shard_mb: int = 64
 
