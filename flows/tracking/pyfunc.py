@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.common import media
+from stages.common.column import Column
 from stages.common.errors import ContractError
 
 ROWS_AT_ONCE = 256
@@ -33,6 +34,7 @@ class EncoderModel:
         waveform  float32 in [-1, 1] (N, samples), or an object array of N waveforms of any length
         series    float32 (N, T, C), or an object array of N series of any length
         tokens    N texts, or N sequences of whole numbers
+        graph     N mappings of nodes (texts), edges (pairs of places, flat) and degree, as a corpus stores them
 
         or a data frame or mapping whose media column holds such values, one per row.
         """
@@ -70,6 +72,10 @@ def decoded(model_input: Any, contract: dict[str, Any], column: str) -> tuple[np
             raise ContractError(f"images of shape {values.shape[1:]}, the encoder takes {shape}", where="predict") from None
     if kind == "tokens" and contract["tokenizer"]:
         read = media.tokenised(pa.array([str(v) for v in values], pa.string()), contract["tokenizer"], contract["length"])
+        return read.data, read.lengths
+    if kind == "graph":
+        stored = Column(column, "media", "graph")
+        read = media.decode(pa.array(list(values), stored.type), stored, contract)
         return read.data, read.lengths
     if size is None:
         return values, None
