@@ -318,3 +318,18 @@ def test_the_small_cifar10_lies_within_the_large_one(made: Any) -> None:
     assert Counter(values(small, "label")) == dict.fromkeys(range(10), 1200)
     of = dict(zip(values(large, "id"), values(large, "split"), strict=True))
     assert all(of[i] == s for i, s in zip(values(small, "id"), values(small, "split"), strict=True))
+
+
+def test_ycb_views_show_each_object_in_every_split_in_poses_of_its_own(made: Any) -> None:
+    corpus = made("ycb_views")
+    assert corpus.card.counts == {"train": 1680, "valid": 240, "test": 480} and not corpus.card.quarantined
+    table = corpus.table(["object", "split", "pose", "image"])
+    names = corpus.card.column("object").classes
+    assert len(names) == 16 and {"PowerDrill", "TomatoSoupCan"} <= set(names)
+    assert set(Counter(zip(table["object"].to_pylist(), table["split"].to_pylist(), strict=True)).values()) == {105, 15, 30}
+    pose = np.array(table["pose"].to_pylist())
+    np.testing.assert_allclose(np.linalg.norm(pose, axis=1), 1, atol=1e-6)
+    pictures = np.array(table["image"].to_pylist(), np.uint8).reshape(-1, 32, 32, 3)
+    assert len({p.tobytes() for p in pictures}) == 2400
+    edge = np.concatenate([pictures[:, 0], pictures[:, -1], pictures[:, :, 0], pictures[:, :, -1]], 1)
+    assert (np.ptp(edge.reshape(2400, -1, 3), axis=1) == 0).all()  # no object reaches the border
