@@ -170,6 +170,7 @@ class TaskPlan(Variant):
     head: Part
     metrics: list[str] = field(default_factory=list)
     layer: int | None = None  # which of the features' layers, by its name there; null: the last
+    dimensions: tuple[int, int] | None = None  # [first, end) of an embedding's dimensions that the head sees; null: all
     label: str | None = None
     labels: list[str] = field(default_factory=lambda: ["all"])  # shares: "all", "10%" (of train, stratified), "5" (per class)
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
