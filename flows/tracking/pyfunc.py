@@ -35,6 +35,7 @@ class EncoderModel:
         series    float32 (N, T, C), or an object array of N series of any length
         tokens    N texts, or N sequences of whole numbers
         graph     N mappings of nodes (texts), edges (pairs of places, flat) and degree, as a corpus stores them
+        events    N lists of mappings of time (seconds), code and value, in time's order
 
         or a data frame or mapping whose media column holds such values, one per row.
         """
@@ -62,6 +63,10 @@ def decoded(model_input: Any, contract: dict[str, Any], column: str) -> tuple[np
             raise ContractError(f"no column {column!r} among {names}", where="predict", do=f"name the media column {column!r}")
         model_input = model_input[column if column in names else names[0]]
     kind, size = contract["kind"], next((contract[k] for k in ("samples", "steps", "length") if k in contract), None)
+    if kind in ("graph", "events"):  # as a corpus stores them
+        stored = Column(column, "media", kind)
+        read = media.decode(pa.array(list(model_input), stored.type), stored, contract)
+        return read.data, read.lengths
     values = model_input if isinstance(model_input, np.ndarray) else np.asarray(model_input)
     if kind == "image":
         shape = (contract["height"], contract["width"], contract["channels"])
@@ -72,10 +77,6 @@ def decoded(model_input: Any, contract: dict[str, Any], column: str) -> tuple[np
             raise ContractError(f"images of shape {values.shape[1:]}, the encoder takes {shape}", where="predict") from None
     if kind == "tokens" and contract["tokenizer"]:
         read = media.tokenised(pa.array([str(v) for v in values], pa.string()), contract["tokenizer"], contract["length"])
-        return read.data, read.lengths
-    if kind == "graph":
-        stored = Column(column, "media", "graph")
-        read = media.decode(pa.array(list(values), stored.type), stored, contract)
         return read.data, read.lengths
     if size is None:
         return values, None
