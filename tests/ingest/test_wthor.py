@@ -99,6 +99,7 @@ def test_damaged_files_are_set_aside(tmp_path: Path, data: bytes, reason: str) -
     assert isinstance(broken, Broken) and reason in broken.reason
 
 
+@pytest.mark.mirror
 def test_the_real_games_of_a_year_are_legal_and_end_as_they_state(mirror: Path) -> None:
     folder = mirror / "wthor-othello" / "wthor-database"
     year, records = read_games((folder / "WTH_2021.wtb").read_bytes())
