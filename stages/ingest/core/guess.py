@@ -184,7 +184,14 @@ def _finished(
             split["stratify"] = classes[0]
         if "group" not in reader and reader["name"] not in ("event_table", "edge_list"):
             notes.append("no group is known: what belongs together (a speaker, a scene) may be parted; name it if there is one")
-    plan = {"title": path.stem, "licence": "unknown", "source": source, "reader": reader, "labels": labels, "split": split}
+    plan: dict[str, Any] = {
+        "title": path.stem,
+        "licence": "unknown",
+        "source": source,
+        "reader": reader,
+        "labels": labels,
+        "split": split,
+    }
     texts = any(media["kind"] == "text" for media in reader.get("media", {}).values())
     if reader["name"] == "event_table":
         plan["codes"] = CODES
