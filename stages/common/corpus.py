@@ -76,10 +76,14 @@ class Card:
                 where=f"corpus {self.name}",
                 do="name one as `media:` in the encoder",
             )
-        column = self.column(name)
-        if column.role != "media":
-            raise ContractError(f"column {name!r} is no media column", where=f"corpus {self.name}")
-        return column
+        found = next((c for c in media if c.name == name), None)
+        if found is None:
+            raise ContractError(
+                f"{name!r} is no media column: the corpus has {', '.join(c.name for c in media) or 'none'}",
+                where=f"corpus {self.name}",
+                do="name one as `media:` in the encoder, of a kind that its front end reads, or have the reader make it",
+            )
+        return found
 
 
 def schema(columns: Sequence[Column]) -> pa.Schema:
