@@ -40,6 +40,6 @@ def test_no_test_subject_is_pretrained_on(made: dict[str, Corpus]) -> None:
 
 def test_an_item_is_one_electrode_of_a_trial_and_each_split_has_both_stimuli(made: dict[str, Corpus]) -> None:
     back = made["brainbert_back"]
-    assert back.count() == 2 * 40 and back.card.media(None).shape == [256, 1]
+    assert back.count() == 2 * 37 and back.card.media(None).shape == [256, 1]
     for split in ("train", "valid", "test"):
         assert set(back.table(["stimulus"], [split])["stimulus"].to_pylist()) == {0, 1}
