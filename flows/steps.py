@@ -187,6 +187,9 @@ def _why(finished: worker.Finished, grant: Grant) -> tuple[bool, str]:
     if finished.starved:
         do = "give it less at once (a smaller batch, fewer seeds: compute.jobs) or raise compute.needs.<stage>.memory_gb"
         return True, f"the kernel killed it for want of memory; {held}\n  do: {do}"
+    if finished.lost:
+        said = f": {finished.error}" if finished.error else ""
+        return True, f"its process was lost (code {finished.code}){said}\n  do: see its log, and whether memory ran out"
     if finished.code < 0:
         return True, f"its process was ended by signal {-finished.code}; {held}\n  do: see its log"
     passing = finished.code == MAY_PASS or (finished.code != USER_MISTAKE and is_passing(finished.error))

@@ -28,13 +28,15 @@ from flows.memory import Memory, kills
 from stages.common.process import die_with_owner
 
 PRELOAD = ["numpy", "pyarrow", "pyarrow.parquet", "torch", "stages.common.stage"]
-GRACE_S = 3.5  # a stopped command may tidy up for so long; the whole run is to stop within 5 s
+GRACE_S = 2.5  # a stopped command may tidy up for so long; the whole run is to stop within 5 s
 _LOOK_S = 0.1
 _STAGE = re.compile(r"stages\.(\w+)")
 _context = multiprocessing.get_context("forkserver")
 Say = Callable[[str], None]
 memory = Memory()
 _reaping = threading.Lock()  # a child's exit code can be read once, and starting another child reads those of all
+_BEGUN = "\x06\n"  # what a process says first: all after it is the command's
+_UNKNOWN = 255  # multiprocessing's code for a child whose end the server did not report
 running: dict[str, int] = {}  # the leaders' process ids, by the command's title
 
 
@@ -48,7 +50,7 @@ class Finished:
 
     code: its exit code, or minus the signal that ended it. error: what it said last of an error. peak_mb: memory that its
     processes held at most. overtime: it was stopped at its time limit. starved: meanwhile the kernel killed a process for want
-    of memory.
+    of memory. lost: its process ended before the command began, or the server that knew its exit code ended.
     """
 
     code: int
@@ -58,6 +60,7 @@ class Finished:
     peak_mb: float = 0.0
     overtime: bool = False
     starved: bool = False
+    lost: bool = False
 
 
 def warm(commands: Iterable[str]) -> None:
@@ -90,7 +93,7 @@ def run(
         target=_child, args=(command, str(root.absolute()), dict(environment or {}), child_output), name=command
     )
     lines: list[str] = []
-    overtime = False
+    begun, overtime = threading.Event(), False
     try:
         with _reaping:
             process.start()
@@ -98,7 +101,7 @@ def run(
         leader = running[title] = process.pid or 0
         memory.follow(leader)
         with log.open("w", encoding="utf-8") as file:
-            reader = threading.Thread(target=_read, args=(output, file.write, say, lines), daemon=True)
+            reader = threading.Thread(target=_read, args=(output, file.write, say, lines, begun), daemon=True)
             reader.start()
             try:
                 while _ended(process, _LOOK_S) is None:
@@ -109,7 +112,7 @@ def run(
                         _stop(process)
             except BaseException:
                 _stop(process)
-                reader.join(timeout=5)  # what it says last is in the log, too
+                reader.join(timeout=1)  # what it says last is in the log, too
                 raise
             _kill(process.pid)  # what it left behind: nothing may write once its outputs are taken
             reader.join(timeout=5)
@@ -121,7 +124,9 @@ def run(
         peak = memory.forget(running.pop(title, 0))
     code = _ended(process, 0.0) or (-signal.SIGKILL if overtime else 0)
     seconds = time.monotonic() - started
-    return Finished(code, seconds, log, last_error(lines) if code else "", peak, overtime, bool(code) and kills() > before)
+    error, starved = (last_error(lines), kills() > before) if code else ("", False)
+    lost = code == _UNKNOWN or (bool(code) and not begun.is_set())
+    return Finished(code, seconds, log, error, peak, overtime, starved, lost)
 
 
 def held_mb(title: str) -> float:
@@ -175,9 +180,12 @@ def _kill(pid: int | None) -> None:
             os.killpg(pid, signal.SIGKILL)
 
 
-def _read(output: Connection, write: Callable[[str], object], say: Say, lines: list[str]) -> None:
+def _read(output: Connection, write: Callable[[str], object], say: Say, lines: list[str], begun: threading.Event) -> None:
     with os.fdopen(os.dup(output.fileno()), encoding="utf-8", errors="replace", newline="\n") as text:
         for line in text:
+            if line == _BEGUN and not begun.is_set():
+                begun.set()
+                continue
             write(line)
             lines.append(line.rstrip("\n"))
             del lines[:-200]
@@ -196,6 +204,7 @@ def _child(command: str, root: str, environment: Mapping[str, str], output: Conn
         text.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.chdir(root)
     os.environ.update(environment)
+    os.write(1, _BEGUN.encode())
     stage = stage_of(command)
     try:
         code = _call(*stage, root) if stage else _shell(command)

@@ -72,19 +72,15 @@ class WaveSpec:
         if lengths is None:
             lengths = torch.full((len(wave),), wave.shape[1], device=wave.device)
         wave, whole = wave.repeat(self.views, 1), lengths.repeat(self.views)
-        length = (_between(draws[:, _SHARE], *self.crop) * whole).ceil().long().clamp_max(whole)
+        length = (waves.between(draws[:, _SHARE], *self.crop) * whole).ceil().long().clamp_max(whole)
         start = (draws[:, _START] * (whole - length + 1)).long()
         wave = waves.crop(wave, start, length)
         if self.gain_db > 0:
-            wave = waves.gain(wave, _between(draws[:, _GAIN], -self.gain_db, self.gain_db))
+            wave = waves.gain(wave, waves.between(draws[:, _GAIN], -self.gain_db, self.gain_db))
         if self._recording is not None:
             self._recording = self._recording.to(wave.device)
             stretches = self._recording.unfold(0, wave.shape[1], 1)
             noise = stretches[(draws[:, _OFFSET] * waves.NOISE_STARTS).long()]
             noise = noise * (draws[:, _NOISE] < self.noise).unsqueeze(1)
-            wave = waves.noisy(wave, noise, length, _between(draws[:, _SNR], *self.snr_db))
+            wave = waves.noisy(wave, noise, length, waves.between(draws[:, _SNR], *self.snr_db))
         return wave, length
-
-
-def _between(u: Tensor, low: float, high: float) -> Tensor:
-    return low + (high - low) * u

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from stages.common.errors import ContractError
+from stages.encoders.core.residual import Projection
 from tests.encoders.conftest import Make
 from tests.oracles import networks
+
+ROOT = Path(__file__).parents[2]
 
 
 def count(module: torch.nn.Module) -> int:
@@ -68,3 +75,24 @@ def test_weights_are_drawn_with_he_fan_out_variance(backbone: Make) -> None:
 def test_a_vector_is_refused_with_a_remedy(backbone: Make) -> None:
     with pytest.raises(ContractError, match=r"takes \(C, H, W\)"):
         backbone("resnet", (64,))
+
+
+NARROW = """
+import torch
+from stages.encoders.core.residual import Projection
+x = torch.randn(2, 8, 64, 64).to(memory_format=torch.channels_last).requires_grad_()
+Projection(8, 16, 1, 2, bias=False).to(memory_format=torch.channels_last)(x).sum().backward()
+"""
+
+
+@pytest.mark.parametrize("channels", [8, 16])
+def test_a_projection_is_the_strided_convolution(channels: int) -> None:
+    torch.manual_seed(0)
+    projection = Projection(channels, 4, 1, 2, bias=False)
+    x = torch.randn(2, channels, 7, 6)
+    torch.testing.assert_close(projection(x), torch.nn.functional.conv2d(x, projection.weight, stride=2))
+
+
+def test_a_narrow_network_with_channels_last_does_not_end_the_process() -> None:
+    done = subprocess.run([sys.executable, "-c", NARROW], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.returncode}\n{done.stderr}"

@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,33 @@ def test_commands_that_start_and_end_at_once_each_give_their_own_code(workspace:
     finally:
         sys.setswitchinterval(interval)
     assert codes == [i % 3 for i in range(300)]
+
+
+def _dies_before_its_command(*args: object) -> None:
+    raise RuntimeError("no command ran")
+
+
+def test_a_process_that_ends_before_its_command_is_lost_and_one_whose_command_fails_is_not(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not worker.run("exit 1", workspace, workspace / "log").lost
+    assert (workspace / "log").read_text() == ""  # the sign that it began is not the command's
+    monkeypatch.setattr(worker, "_child", _dies_before_its_command)
+    ended = worker.run("exit 0", workspace, workspace / "log")
+    assert ended.lost and ended.code == 1
+
+
+def test_a_command_whose_server_is_killed_is_lost_and_the_next_one_gets_a_new_server(workspace: Path) -> None:
+    worker.warm([])
+
+    def kill_server() -> None:
+        until = time.monotonic() + 20
+        while not (workspace / "started").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
+
+    threading.Thread(target=kill_server).start()
+    assert worker.run("touch started; sleep 3; touch late", workspace, workspace / "log").lost
+    assert worker.run("exit 3", workspace, workspace / "log").code == 3
+    time.sleep(3)
+    assert not (workspace / "late").exists()

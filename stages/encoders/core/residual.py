@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.common.errors import ContractError
@@ -68,7 +69,20 @@ class Residual(nn.Module):
         self.residual = residual
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels != out:
-            self.shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+            self.shortcut = nn.Sequential(Projection(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu_(self.residual(x) + self.shortcut(x))
+
+
+class Projection(nn.Conv2d):
+    """A 1x1 convolution at a stride, without bias.
+
+    From fewer than 16 channels it takes the kept positions first, the same sum to the bit: the backward of torch 2.13's
+    strided one writes outside its memory then, for channels_last pictures of 48 pixels and more on a CPU, and the process ends.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.in_channels < 16:
+            return F.conv2d(x[..., :: self.stride[0], :: self.stride[1]], self.weight)
+        return super().forward(x)

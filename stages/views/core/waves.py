@@ -11,6 +11,11 @@ NOISE_STARTS = 1 << 16
 _NOISE = 0x6E6F697365  # names the recording of white noise, the same for every run
 
 
+def between(u: Tensor, low: float, high: float) -> Tensor:
+    """Uniform numbers of [0, 1) as uniform numbers of [low, high)."""
+    return low + (high - low) * u
+
+
 def crop(x: Tensor, start: Tensor, length: Tensor) -> Tensor:
     """Samples start .. start + length - 1 of each waveform, moved to the front, zeros after; start, length (B,) int64."""
     time = torch.arange(x.shape[1], device=x.device)
