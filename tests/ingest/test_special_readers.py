@@ -19,7 +19,7 @@ from stages.common.schema import Part
 from stages.ingest.core.item import BadItem
 from stages.ingest.readers.nexmon_csi import read_csi
 from stages.ingest.readers.obo import read_terms
-from stages.ingest.readers.smni import read_trial
+from stages.ingest.readers.smni import Smni, read_trial
 from tests.ingest.making import HALVES, ingest, put, tone
 
 DECLARED = {"split": {"by": "declared"}}
@@ -287,6 +287,33 @@ def test_an_eeg_trial_is_read_sample_by_channel() -> None:
 def test_an_eeg_trial_of_another_shape_is_broken(data: bytes, says: str) -> None:
     with pytest.raises(BadItem, match=says):
         read_trial(data)
+
+
+def test_named_electrodes_of_a_trial_become_items_of_their_subject(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).normal(0, 10, (256, 64)).round(3)
+    first, second = "co2a0000001.rd.000.gz", "co2c0000002.rd.003.gz"
+    put(tmp_path / "f", {first: trial(values, "S1 obj"), second: trial(-values)})
+    labels = {"alcoholic": "class", "stimulus": "class", "electrode": "class"}
+    corpus = ingest(tmp_path / "w", plan(tmp_path / "f", "smni", labels, electrodes=["C7", "C2"]) | WHOLE)
+    rows = corpus.table(["id", "group", "eeg", *labels]).to_pylist()
+    ids = [f"co2a0000001-000-{c}" for c in ("C2", "C7")] + [f"co2c0000002-003-{c}" for c in ("C2", "C7")]
+    assert [r["id"] for r in rows] == ids and [r["group"] for r in rows] == ["co2a0000001"] * 2 + ["co2c0000002"] * 2
+    assert np.allclose(rows[0]["eeg"], values[:, 2], atol=1e-4) and np.allclose(rows[3]["eeg"], -values[:, 7], atol=1e-4)
+    stated = {name: corpus.card.column(name).classes for name in labels}
+    found = [[stated[name][r[name]] for name in labels] for r in rows]  # type: ignore[index]
+    assert found[0] == ["yes", "first", "C2"] and found[3] == ["no", "second", "C7"]
+    assert corpus.card.media(None).shape == [256, 1]
+
+
+def test_a_trial_without_a_named_electrode_is_broken_and_no_list_names_one_twice(tmp_path: Path) -> None:
+    good, bad = "co2a0000001.rd.000.gz", "co2c0000002.rd.003.gz"
+    lost = gzip.compress(gzip.decompress(trial(np.zeros((256, 64)))).replace(b"# C7 chan", b"# X chan"), mtime=0)
+    put(tmp_path / "f", {good: trial(np.ones((256, 64))), bad: lost})
+    corpus = ingest(tmp_path / "w", plan(tmp_path / "f", "smni", electrodes=["C7"]) | WHOLE)
+    assert corpus.count() == 1 and [q["reason"] for q in corpus.card.quarantined] == ["no electrode C7"]
+    for electrodes in ([], ["C1", "C1"]):
+        with pytest.raises(UserError, match="each electrode once"):
+            Smni(electrodes=electrodes)
 
 
 # OBO

@@ -47,6 +47,7 @@ def test_each_measure_says_what_it_takes_and_which_way_is_better() -> None:
         "alpha_req": ("rows", None),
         "cka": ("pair", None),
         "lidar": ("views", True),
+        "pca95": ("rows", None),
         "rankme": ("rows", True),
         "uniformity": ("rows", False),
     }
