@@ -41,7 +41,7 @@ def encoder() -> Encoder:
 def objective(net: Encoder, smoothing: float = 0.8) -> DIET:
     torch.manual_seed(1)
     made = DIET(net, smoothing=smoothing)
-    rows = torch.arange(100, 100 + ITEMS)  # rows of the corpus are not positions among the training items
+    rows = torch.arange(107, 107 + ITEMS)  # rows of the corpus are not positions among the training items
     made.prepare(net, Items(torch.zeros(ITEMS, 3, 2, 2), None, rows, torch.full((ITEMS,), -1)), None)
     return made
 
@@ -50,7 +50,7 @@ def batch(views: int = 1) -> Batch:
     generator = torch.Generator().manual_seed(2)
     index = torch.tensor([7, 19, 0, 12])
     made = [torch.rand(4, 3, 2, 2, generator=generator) for _ in range(views)]
-    return Batch(list(made), Key(0, 0, 100 + index), index)
+    return Batch(list(made), Key(0, 0, 107 + index), index)
 
 
 @pytest.mark.parametrize("views", [1, 2])
