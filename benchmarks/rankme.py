@@ -1,4 +1,4 @@
-"""RankMe of 25,000 x 512 embeddings beside one singular value decomposition by torch, in float64 as RankMe is and in float32."""
+"""RankMe of 25,000 x 512 embeddings beside one singular value decomposition by torch, in float64, as RankMe is, and float32."""
 
 from __future__ import annotations
 

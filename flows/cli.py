@@ -186,7 +186,7 @@ def _run(args: argparse.Namespace) -> int:
         targets, args.force, keep_going=args.keep_going, workers=args.workers, wait=args.wait, prefect=args.prefect
     )
     if not outcome.stopped:
-        print_scoreboard(Path())
+        print_scoreboard(Path(), compose.plan.load(Path("params.yaml")).systems)
     code = 130 if outcome.stopped else 1 if outcome.failed else 0
     if outcome.lost_prefect:  # all is written; threads of its client wait for a server that is gone
         sys.stdout.flush()

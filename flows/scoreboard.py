@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,8 @@ def machine() -> str:
     return f"{model[1].strip() if model else platform.machine()}, {cores}"
 
 
-def print_scoreboard(root: Path) -> None:
-    """The scoreboard as a table on the terminal."""
+def print_scoreboard(root: Path, only: Collection[str] | None = None) -> None:
+    """The scoreboard as a table on the terminal; with `only` of those systems, and how many others there are."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -145,7 +146,9 @@ def print_scoreboard(root: Path) -> None:
     for column in ("system", "data", "claim", "verdict", "figures"):
         table.add_column(column, overflow="fold")
     colours = {"holds": "green", "contradicted": "red", "open": "yellow"}
-    for system in systems(root):
+    found = systems(root)
+    chosen = [s for s in found if only is None or s["id"] in only]
+    for system in chosen:
         for i, claim in enumerate(system["claims"]):
             verdict = claim["verdict"]
             name = (system["id"], system["provenance"]) if i == 0 else ("", "")
@@ -155,6 +158,8 @@ def print_scoreboard(root: Path) -> None:
             table.add_row(system["id"], system["provenance"], "no claim", "", "")
     console = Console(width=None if Console().is_terminal else 150)
     console.print(table)
+    if left := len(found) - len(chosen):
+        console.print(f"{left} other system{' is' if left == 1 else 's are'} not in the plan: `prelude systems` shows all.")
     if (root / "data/report/index.html").exists():
         console.print("Next: open data/report/index.html, or `prelude ui` for MLflow; `prelude show NODE` for one node.")
 

@@ -128,6 +128,8 @@ def test_the_media_column_is_the_only_one_or_the_named_one(tmp_path: Path) -> No
     assert card.media().name == card.media("image").name == "image"
     with pytest.raises(ContractError, match="is no media column"):
         card.media("digit")
+    with pytest.raises(ContractError, match="'graph' is no media column: the corpus has image"):
+        card.media("graph")
     two = build(
         Card, {**as_plain(card), "columns": [*as_plain(card)["columns"], as_plain(Column("b", "media", "text"))]}, "card"
     )

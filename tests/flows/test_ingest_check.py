@@ -63,6 +63,39 @@ def test_rows_of_events_become_entities(tmp_path: Path) -> None:
         "value": "amount",
     }
     assert made["labels"] == {"plan": {"kind": "class"}} and "events: events" in said
+    assert made["codes"] == 400  # without them an encoder cannot read the events
+
+
+def test_an_entity_without_a_telling_name_is_the_column_that_decides_a_label(tmp_path: Path) -> None:
+    rows = [
+        f"2024-{1 + i // 20:02d}-{1 + i // 4 % 5:02d},2024-{1 + i // 20:02d}-{1 + i // 4 % 5:02d}T{i % 4:02d}:00:00,"
+        f"{('up', 'down')[i * 7 % 5 % 2]},{i * 0.5},{('winter', 'spring')[i // 20 // 2 % 2]}"
+        for i in range(160)
+    ]
+    said = check(tmp_path, put(tmp_path / "log", {"log.csv": "\n".join(["day,when,what,amount,season", *rows])}))
+    made = plan(said)
+    reader = {k: made["reader"].get(k) for k in ("name", "entity", "time", "code", "static", "value")}
+    assert reader == {
+        "name": "event_table",
+        "entity": "day",
+        "time": "when",
+        "code": ["what"],
+        "static": ["season"],
+        "value": "amount",
+    }
+    assert made["labels"] == {"season": {"kind": "class"}} and "events of 40 values of day, at when" in said
+
+
+def test_rows_with_a_text_of_their_own_are_no_events(tmp_path: Path) -> None:
+    rows = [f"2024-01-{1 + i % 28:02d},{'abcd'[i % 4]},{'xxyy'[i % 4]},a review with number {i}" for i in range(80)]
+    made = plan(check(tmp_path, put(tmp_path / "log", {"log.csv": "\n".join(["date,shop,town,review", *rows])})))
+    assert made["reader"]["name"] == "table" and made["tokenizer"] == {"kind": "wordpiece", "vocabulary": 4096}
+
+
+def test_a_long_log_says_how_much_of_it_was_looked_at(tmp_path: Path) -> None:
+    rows = [f"c{i // 100},2024-01-01T{i % 24:02d}:00:00,{('buy', 'look')[i * 7 % 5 % 2]}" for i in range(5100)]
+    said = check(tmp_path, put(tmp_path / "shop", {"log.csv": "\n".join(["customer,when,what", *rows])}))
+    assert "events of 50 values of customer (in the first 5000 rows), at when" in said and "test" in said
 
 
 def test_nodes_and_edges_become_a_graph(tmp_path: Path) -> None:
@@ -77,7 +110,7 @@ def test_nodes_and_edges_become_a_graph(tmp_path: Path) -> None:
         "text": "abstract",
         "ends": ["citing", "cited"],
     }
-    assert made["labels"] == {"field": {"kind": "class"}}
+    assert made["labels"] == {"field": {"kind": "class"}} and made["tokenizer"] == {"kind": "wordpiece", "vocabulary": 4096}
 
 
 def test_it_writes_a_configuration_once_and_says_how_to_use_it(

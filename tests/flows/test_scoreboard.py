@@ -40,6 +40,16 @@ def test_systems_show_the_verdicts_of_this_workspace(ran: Path, capsys: Capture)
     assert "holds" in shown and "probe 0.910 ± 0.020" in shown and "control 0.500" in shown and "simulated" in shown
 
 
+def test_the_scoreboard_of_a_run_is_that_of_its_systems_and_says_what_is_left_out(ran: Path, capsys: Capture) -> None:
+    scoreboard.print_scoreboard(ran, ["one"])
+    out = capsys.readouterr().out
+    assert "trained beats [all] random" in out and "no claim" not in out
+    assert "1 other system is not in the plan: `prelude systems` shows all" in out
+    scoreboard.print_scoreboard(ran)
+    out = capsys.readouterr().out
+    assert "no claim" in out and "not in the plan" not in out
+
+
 def test_a_committed_result_is_shown_where_nothing_ran(ran: Path, capsys: Capture) -> None:
     assert Said(capsys, "systems", "--commit", "one").out == "written: docs/systems/one.json\n"
     written = json.loads((ran / "docs/systems/one.json").read_text())

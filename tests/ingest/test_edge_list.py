@@ -38,3 +38,17 @@ def test_a_graph_without_edges_and_a_missing_file_are_told(tmp_path: Path) -> No
         corpus(tmp_path, "from\tto\n")
     with pytest.raises(UserError, match="not among the source's files"):
         corpus(tmp_path / "b", nodes="node.tsv")
+
+
+def test_with_hops_a_node_has_what_stands_around_it_as_the_reader_of_lines_gives_it(tmp_path: Path) -> None:
+    found = corpus(tmp_path, hops=2, words=3)
+    rows = {r["id"]: r for r in found.table(["id", "graph", "document_2", "walk_1"]).to_pylist()}
+    assert rows["p0"]["graph"] == {"nodes": ["text of 0", "text of 1", "text of 2"], "edges": [0, 1, 1, 2], "degree": [1, 2, 1]}
+    assert rows["p0"]["document_2"] == "#0 text of 0 ##1 text of 1 @0 ###2 text of 2 @1"
+    assert (
+        rows["p7"]["graph"] == {"nodes": ["text of 7"], "edges": [], "degree": [0]} and rows["p7"]["walk_1"] == "#0 text of 7"
+    )
+    assert corpus(tmp_path / "b", hops=2, around=2).card.totals["nodes"] == 2 + 2 + 2 + 5
+    assert "graph" not in {c.name for c in corpus(tmp_path / "c").card.columns}
+    with pytest.raises(UserError, match="1 or more, the budget 2 or more"):
+        corpus(tmp_path / "d", hops=0)

@@ -17,6 +17,7 @@ from stages.ingest.core.paths import METADATA, SPLIT_NAMES
 from stages.ingest.core.rows import kind_of, rows_of
 
 ROWS = 5000  # of a table that are looked at
+CODES, SYMBOLS = 400, 4096  # of events and of texts that an encoder knows apart
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
 SOUNDS = (".wav", ".flac", ".ogg")
 
@@ -110,8 +111,9 @@ def _graph(tables: dict[str, list[Described]]) -> tuple[dict[str, Any], dict[str
 
 def _events(columns: Sequence[Described], files: list[str]) -> tuple[dict[str, Any], dict[str, Any], bool, list[str]] | None:
     """Rows with a time, a code, and an entity whose rows are many."""
-    time = next((c for c in columns if c.kind == "time"), None)
-    entity = next((c for c in columns if c.repeats and c.role in ("group", "entity")), None)
+    times = [c for c in columns if c.kind == "time" and c.role == "none"]
+    time = max(times, key=lambda c: len(set(c.values)), default=None)
+    entity = next((c for c in columns if c.repeats and c.role in ("group", "entity")), None) or _entity(columns, time)
     if time is None or entity is None:
         return None
     rest = [c for c in columns if c not in (time, entity)]
@@ -124,12 +126,24 @@ def _events(columns: Sequence[Described], files: list[str]) -> tuple[dict[str, A
     reader: dict[str, Any] = {"name": "event_table", "files": files, "entity": entity.name, "time": time.name}
     reader |= {"code": [c.name for c in codes], "static": [c.name for c in static if c.role != "split"]}
     reader |= {**({"value": value.name} if value else {}), **({"split": split} if split else {})}
-    notes = [f"events of {len(set(entity.values))} values of {entity.name}, at {time.name}"]
+    seen = f" (in the first {ROWS} rows)" if max(time.places, default=0) + 1 >= ROWS else ""
+    notes = [f"events of {len(set(entity.values))} values of {entity.name}{seen}, at {time.name}"]
     notes.append(f"what happened: {' and '.join(reader['code'])}")
     labels = _labels([c for c in static if c.role != "split"])
     if labels:
         notes.append(f"the same in all rows of a {entity.name}, so labels: {', '.join(labels)}")
     return reader, labels, split is not None, notes
+
+
+def _entity(columns: Sequence[Described], time: Described | None) -> Described | None:
+    """Without a name that says so: the repeated column of most values that decides another one, as a day does its season."""
+    if any(c.kind in ("text", "molecule") for c in columns):
+        return None  # one item per row
+    many = sorted(
+        (c for c in columns if c is not time and c.kind in ("time", "class") and c.repeats), key=lambda c: -len(set(c.values))
+    )
+    rest = [c for c in columns if c is not time and c.kind == "class" and len(set(c.values)) > 1]
+    return next((c for c in many if any(o is not c and o.constant_within(c) for o in rest)), None)
 
 
 def _rows(columns: Sequence[Described], files: list[str]) -> tuple[dict[str, Any], dict[str, Any], bool, list[str]]:
@@ -170,5 +184,19 @@ def _finished(
             split["stratify"] = classes[0]
         if "group" not in reader and reader["name"] not in ("event_table", "edge_list"):
             notes.append("no group is known: what belongs together (a speaker, a scene) may be parted; name it if there is one")
-    plan = {"title": path.stem, "licence": "unknown", "source": source, "reader": reader, "labels": labels, "split": split}
+    plan: dict[str, Any] = {
+        "title": path.stem,
+        "licence": "unknown",
+        "source": source,
+        "reader": reader,
+        "labels": labels,
+        "split": split,
+    }
+    texts = any(media["kind"] == "text" for media in reader.get("media", {}).values())
+    if reader["name"] == "event_table":
+        plan["codes"] = CODES
+        notes.append(f"`codes`: what an encoder tells apart, the {CODES} most frequent at most")
+    elif reader["name"] == "edge_list" or texts:
+        plan["tokenizer"] = {"kind": "wordpiece", "vocabulary": SYMBOLS}
+        notes.append("`tokenizer`: how an encoder reads the texts")
     return Guess(plan, notes)

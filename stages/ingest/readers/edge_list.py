@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 
 from stages.common.corpus import Column
 from stages.common.errors import UserError
@@ -11,6 +12,7 @@ from stages.ingest.core.files import Files
 from stages.ingest.core.item import Broken, Item, Source
 from stages.ingest.core.paths import SPLIT_NAMES
 from stages.ingest.core.rows import Row, kind_of, rows_of
+from stages.ingest.core.surroundings import Surroundings
 
 
 @part
@@ -19,7 +21,9 @@ class EdgeList:
 
     nodes, edges: paths of CSV, TSV, JSON-lines or Parquet tables. id, text, split: columns of the nodes; every other column
     is offered as a label under its own name. ends: the two columns of the edges. An edge to a node that is not there is
-    quarantined, as is a node whose id comes twice. Raises UserError for a graph without edges or a table that is missing.
+    quarantined, as is a node whose id comes twice. hops: each node has its ego graph too, and that as documents: the columns
+    and the arguments `around`, `seed`, `words` and `budget` are those of stages/ingest/core/surroundings.py (`around` its
+    `nodes`). Raises UserError for a graph without edges, a table that is missing, and for numbers out of range.
     """
 
     def __init__(
@@ -32,10 +36,17 @@ class EdgeList:
         split: str | None = None,
         ends: tuple[str, str] = ("source", "target"),
         delimiter: str | None = None,
+        hops: int | None = None,
+        around: int = 32,
+        seed: int = 0,
+        words: int = 16,
+        budget: int = 128,
     ) -> None:
         self.nodes, self.edges, self.ends, self.delimiter = nodes, edges, ends, delimiter
         self.id, self.text, self.split = id, text, split
+        self.around = None if hops is None else Surroundings(hops, around, seed, words, budget, "reader edge_list")
         self.columns = [Column("text", "media", "text"), Column("edges", "media", "edges")]
+        self.columns += self.around.columns if self.around else []
 
     def read(self, source: Source) -> Iterator[Item | Broken]:
         files = source.files()
@@ -66,10 +77,14 @@ class EdgeList:
                 neighbours[b].add(a)
         if not count:
             raise UserError("the graph has no edge", where=self.edges, do="correct `ends`, or read the nodes as a table")
-        for name, row in rows.items():
+        texts = [str(row[self.text] or "").strip() for row in rows.values()]
+        place = {name: i for i, name in enumerate(rows)}
+        joined = [{place[other] for other in neighbours[name]} for name in rows]
+        around = self.around.of_each(texts, joined) if self.around else repeat({})
+        for (name, row), text, more in zip(rows.items(), texts, around, strict=False):
             labels = {k: v for k, v in row.items() if k not in needed}
             split = str(row[self.split]).strip() if self.split else ""
-            media = {"text": str(row[self.text] or "").strip(), "edges": sorted(neighbours[name])}
+            media = {"text": text, "edges": sorted(neighbours[name])} | more
             yield Item(name, media, labels, split=SPLIT_NAMES.get(split.lower(), split) or None)
 
     def _rows(self, files: Files, path: str, needed: list[str]) -> Iterator[Row | Broken]:

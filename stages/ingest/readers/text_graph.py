@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 
 from stages.common.corpus import Column
 from stages.common.errors import UserError
 from stages.common.registry import part
 from stages.ingest.core.files import Files
 from stages.ingest.core.item import Broken, Item, Source
+from stages.ingest.core.surroundings import Surroundings
 
 
 @part
@@ -17,11 +19,28 @@ class TextGraph:
 
     A blank class, or a file of classes that ends early, leaves the node without a label. `edges` has the neighbours' ids,
     sorted, in both directions and without loops. Ids are `node-<i>`, with zeros to one width.
+
+    hops: each node has its ego graph too, and that as documents: the columns and the further arguments are those of
+    stages/ingest/core/surroundings.py. Raises UserError for a graph without nodes or edges, and for numbers out of range.
     """
 
-    def __init__(self, *, text: str, graph: str, classes: str | None = None, label: str = "class") -> None:
+    def __init__(
+        self,
+        *,
+        text: str,
+        graph: str,
+        classes: str | None = None,
+        label: str = "class",
+        hops: int | None = None,
+        nodes: int = 32,
+        seed: int = 0,
+        words: int = 16,
+        budget: int = 128,
+    ) -> None:
         self.text, self.graph, self.classes, self.label = text, graph, classes, label
+        self.around = None if hops is None else Surroundings(hops, nodes, seed, words, budget, "reader text_graph")
         self.columns = [Column("text", "media", "text"), Column("edges", "media", "edges")]
+        self.columns += self.around.columns if self.around else []
 
     def read(self, source: Source) -> Iterator[Item | Broken]:
         files = source.files()
@@ -30,11 +49,17 @@ class TextGraph:
         if len(classes) > len(texts):
             raise UserError(f"{len(classes)} classes for {len(texts)} nodes", where=self.classes)
         neighbours = self._neighbours(files, len(texts))
+        if self.around and not any(texts):
+            raise UserError("the graph has no node", where=self.text, do="correct the reader's `text`")
+        if self.around and not any(neighbours):
+            raise UserError("the graph has no edge", where=self.graph, do="correct the reader's `graph`, or leave `hops` out")
+        around = self.around.of_each(texts, neighbours) if self.around else repeat({})
         width = len(str(len(texts) - 1))
-        for i, text in enumerate(texts):
+        for i, (text, more) in enumerate(zip(texts, around, strict=False)):
             label = classes[i].strip() or None if i < len(classes) else None
             edges = [f"node-{j:0{width}d}" for j in sorted(neighbours[i])]
-            yield Item(f"node-{i:0{width}d}", {"text": text.strip(), "edges": edges}, {self.label: label})
+            media = {"text": text.strip(), "edges": edges} | more
+            yield Item(f"node-{i:0{width}d}", media, {self.label: label})
 
     def _neighbours(self, files: Files, count: int) -> list[set[int]]:
         neighbours: list[set[int]] = [set() for _ in range(count)]
