@@ -149,9 +149,9 @@ def test_twenty_tasks_of_nine_cells_are_evaluated_in_seconds(tmp_path: Path) -> 
     keys = [f"probe_{i:02d}" for i in range(20)]
     for key in keys:
         write_probe(tmp_path, key, 0.0, 1000)
-    started = time.perf_counter()
+    started = time.process_time()
     run(tmp_path, the_plan(keys))
-    assert time.perf_counter() - started < 30  # about 8 s alone on one core; half of it for the metric that is no mean
+    assert time.process_time() - started < 30  # about 8 s alone on one core; half of it for the metric that is no mean
 
 
 def test_the_command_refuses_an_unknown_system_and_never_imports_torch(tmp_path: Path) -> None:
