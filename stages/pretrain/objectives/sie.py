@@ -7,19 +7,16 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
 
 from stages.common.errors import UserError
 from stages.common.quaternion import relative
 from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder
 from stages.encoders.core.projector import Projector
+from stages.pretrain.core.decorrelation import covariance, distance, variance
 from stages.pretrain.core.distributed import gather
 from stages.pretrain.core.embedding import embed
 from stages.pretrain.core.objective import Batch, Objective
-from stages.pretrain.core.precision import full_precision
-
-EPSILON = 1e-4  # inside the root of the variance term
 
 
 @part
@@ -139,24 +136,3 @@ def sie(invariant: Sequence[Tensor], equivariant: Sequence[Tensor], predicted: T
         "covariance": covariance(whole[0]) + covariance(whole[1]),
         "predicted_variance": variance(predicted),
     }
-
-
-@full_precision
-def distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean over items and dimensions of the squared difference of a, b (N, D)."""
-    return mse_loss(a, b)
-
-
-@full_precision
-def variance(z: Tensor) -> Tensor:
-    """Mean over the D columns of z (N, D) of max(0, 1 - sqrt(Var + 1e-4)), Var with N - 1. Bardes et al. 2022, eq. 1-2."""
-    return torch.relu(1 - (z.var(dim=0, correction=1) + EPSILON).sqrt()).mean()
-
-
-@full_precision
-def covariance(z: Tensor) -> Tensor:
-    """Sum of the squared off-diagonal entries of the covariance (N - 1) of z (N, D), over D. Bardes et al. 2022, eq. 3-4."""
-    n, d = z.shape
-    centred = z - z.mean(dim=0)
-    c = centred.T @ centred / (n - 1)
-    return (c.square().sum() - c.diagonal().square().sum()) / d

@@ -6,16 +6,13 @@ from itertools import combinations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
 from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder
 from stages.encoders.core.projector import Projector
+from stages.pretrain.core.decorrelation import covariance, distance, variance
 from stages.pretrain.core.embedding import at_least_two, embed
 from stages.pretrain.core.objective import Batch, Objective
-from stages.pretrain.core.precision import full_precision
-
-EPSILON = 1e-4  # inside the root of the variance term
 
 
 @part
@@ -50,35 +47,15 @@ class VICReg(Objective):
         return {"total": total, **terms}
 
 
-@full_precision
-def invariance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared distance of two views a, b (N, D). Eq. 5 sums over D; the authors' code, and so this, takes the mean."""
-    return mse_loss(a, b)
-
-
-@full_precision
-def variance(z: Tensor) -> Tensor:
-    """Mean over the D columns of z (N, D) of max(0, 1 - sqrt(Var + 1e-4)), Var with N - 1. Bardes et al. 2022, eq. 1-2."""
-    return torch.relu(1 - (z.var(dim=0, correction=1) + EPSILON).sqrt()).mean()
-
-
-@full_precision
-def covariance(z: Tensor) -> Tensor:
-    """Sum of the squared off-diagonal entries of the covariance of z (N, D), which is divided by N - 1, over D. Eq. 3-4."""
-    n, d = z.shape
-    centred = z - z.mean(dim=0)
-    c = centred.T @ centred / (n - 1)
-    return (c.square().sum() - c.diagonal().square().sum()) / d
-
-
 def vicreg(a: Tensor, b: Tensor) -> dict[str, Tensor]:
-    """The unweighted terms for two views a, b (N, D).
+    """The unweighted terms for two views a, b (N, D). Bardes et al. 2022, eq. 1-5.
 
-    Variance is the mean over the two views and covariance their sum, as in the authors' code: the paper's eq. 6 sums both over
-    the views, but its weights (25, 25, 1) belong to this scaling.
+    Eq. 5 sums the squared distance over D; the authors' code, and so this, takes the mean. Variance is the mean over the two
+    views and covariance their sum, as in the authors' code: the paper's eq. 6 sums both over the views, but its weights (25,
+    25, 1) belong to this scaling.
     """
     return {
-        "invariance": invariance(a, b),
+        "invariance": distance(a, b),
         "variance": (variance(a) + variance(b)) / 2,
         "covariance": covariance(a) + covariance(b),
     }

@@ -14,8 +14,9 @@ from stages.common import registry
 from stages.common.errors import UserError
 from stages.common.schema import Part
 from stages.encoders.core.encoder import Encoder
+from stages.pretrain.core.decorrelation import covariance, variance
 from stages.pretrain.core.objective import Batch
-from stages.pretrain.objectives.sie import SIE, Conditioned, Hypernetwork, covariance, sie, variance
+from stages.pretrain.objectives.sie import SIE, Conditioned, Hypernetwork, sie
 from stages.views.core.base import Key
 from tests.oracles import sie as slow
 
