@@ -76,3 +76,44 @@ def similarity(embedding: np.ndarray, enrolled: np.ndarray, leave: int | None = 
         float(embedding @ e / (np.linalg.norm(embedding) * np.linalg.norm(e))) for i, e in enumerate(enrolled) if i != leave
     ]
     return sum(cosines) / len(cosines)
+
+
+def convolution(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, dilation: int = 1) -> np.ndarray:
+    """x (C, T), weight (O, C, K): the length is kept by zeros on both sides."""
+    reach, t = dilation * (weight.shape[2] - 1) // 2, x.shape[1]
+    padded = np.pad(x, ((0, 0), (reach, reach)))
+    out = np.repeat(bias[:, None], t, axis=1).astype(np.float64)
+    for k in range(weight.shape[2]):
+        out += weight[:, :, k] @ padded[:, k * dilation : k * dilation + t]
+    return out
+
+
+def transposed(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, rate: int) -> np.ndarray:
+    """x (C, T), weight (C, O, 2 rate): each sample lays its kernel down, `rate` on from the last; rate * T samples of the middle."""
+    t = x.shape[1]
+    full = np.zeros((weight.shape[1], (t + 1) * rate))
+    for i in range(t):
+        full[:, i * rate : (i + 2) * rate] += np.einsum("c,cok->ok", x[:, i], weight)
+    first = (rate + 1) // 2
+    return full[:, first : first + rate * t] + bias[:, None]
+
+
+def leaky(x: np.ndarray, slope: float) -> np.ndarray:
+    return np.where(x > 0, x, slope * x)
+
+
+def generator(x: np.ndarray, p: dict[str, np.ndarray], rates: list[int], kernels: int, dilations: list[int]) -> np.ndarray:
+    """x (D, N) -> (N * prod(rates),), HiFi-GAN's generator; p: weights and biases by name."""
+    h = convolution(x, p["first.weight"], p["first.bias"])
+    for i, rate in enumerate(rates):
+        h = transposed(leaky(h, 0.1), p[f"ups.{i}.weight"], p[f"ups.{i}.bias"], rate)
+        total = np.zeros_like(h)
+        for k in range(kernels):
+            r = h
+            for j, dilation in enumerate(dilations):
+                name = f"blocks.{i}.{k}"
+                inner = convolution(leaky(r, 0.1), p[f"{name}.first.{j}.weight"], p[f"{name}.first.{j}.bias"], dilation)
+                r = r + convolution(leaky(inner, 0.1), p[f"{name}.second.{j}.weight"], p[f"{name}.second.{j}.bias"])
+            total += r
+        h = total / kernels
+    return np.tanh(convolution(leaky(h, 0.01), p["last.weight"], p["last.bias"]))[0]

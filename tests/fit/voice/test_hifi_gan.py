@@ -74,6 +74,21 @@ def test_a_frame_becomes_as_many_samples_as_the_rates_make(rates: tuple[int, ...
     assert wave.shape == (2, 9 * made.upsampling) and wave.abs().max() <= 1
 
 
+@pytest.mark.parametrize("rates", [(3, 2), (4,)])
+def test_the_generator_is_that_of_loops(rates: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    made = Generator(3, channels=8, rates=rates, kernels=(3, 5), dilations=(1, 2)).double()
+    named = {
+        f"{name}.{kind}": getattr(module, kind).detach().numpy()
+        for name, module in made.named_modules()
+        if isinstance(module, (torch.nn.Conv1d, torch.nn.ConvTranspose1d))
+        for kind in ("weight", "bias")
+    }
+    x = torch.randn(2, 3, 6, dtype=torch.float64)
+    for got, given in zip(made(x).detach().numpy(), x.numpy(), strict=True):
+        np.testing.assert_allclose(got, slow.generator(given, named, list(rates), 2, [1, 2]), atol=1e-10)
+
+
 def test_v1_has_the_papers_size() -> None:
     with torch.device("meta"):
         made = Generator(80, rates=(8, 8, 2, 2))
