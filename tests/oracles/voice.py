@@ -89,7 +89,7 @@ def convolution(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, dilation: i
 
 
 def transposed(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, rate: int) -> np.ndarray:
-    """x (C, T), weight (C, O, 2 rate): each sample lays its kernel down, `rate` on from the last; rate * T samples of the middle."""
+    """x (C, T), weight (C, O, 2 rate): each sample lays its kernel down, `rate` on from the last; the middle is kept."""
     t = x.shape[1]
     full = np.zeros((weight.shape[1], (t + 1) * rate))
     for i in range(t):

@@ -64,6 +64,6 @@ class Generator(nn.Module):
         h = self.first(x)
         for up, blocks in zip(self.ups, self.blocks, strict=True):
             h = up(leaky_relu(h, _SLOPE))
-            h = torch.stack([block(h) for block in blocks]).mean(0)  # type: ignore[union-attr]
+            h = torch.stack([block(h) for block in blocks]).mean(0)  # type: ignore[attr-defined]
         wave: Tensor = self.last(leaky_relu(h)).tanh().squeeze(1)
         return wave

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from stages.fit.core.linear import Axes
 from stages.fit.core.voice.griffin_lim import griffin_lim
 from stages.fit.core.voice.spectrum import FLOOR, Spectrum
 from stages.fit.core.voice.utterances import Utterances
+
+_SILENCE = math.log(FLOOR)
 
 
 def stride(samples: Tensor, counts: Tensor, spectrum: Spectrum) -> int:
@@ -69,7 +72,7 @@ class MelDecoder:
         """x (N, D), counts (I,) -> (I, bands, F), F of the longest; the floor beyond an item's own."""
         y = (self.axes.project(in_context(x, counts, self.reach)) @ self.weights + self.offset).float()
         frames = y.view(-1, self.spectrum.bands)  # (N step, bands)
-        out = frames.new_full((len(counts), int(counts.max()) * self.step, self.spectrum.bands), torch.tensor(FLOOR).log())
+        out = frames.new_full((len(counts), int(counts.max()) * self.step, self.spectrum.bands), _SILENCE)
         own = torch.arange(out.shape[1], device=x.device) < (counts * self.step).unsqueeze(1)
         out[own] = frames
         return out.transpose(1, 2)
@@ -77,6 +80,6 @@ class MelDecoder:
     def __call__(self, x: Tensor, counts: Tensor) -> Tensor:
         """x (N, D), counts (I,) -> waveforms (I, T)."""
         log_mel = self.log_mel(x, counts)
-        silent = log_mel <= torch.tensor(FLOOR).log()
+        silent = log_mel <= _SILENCE
         magnitude = self.spectrum.magnitudes(torch.where(silent, -torch.inf, log_mel))
         return griffin_lim(magnitude, self.spectrum, iterations=self.iterations)
