@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -48,6 +50,9 @@ def test_what_follows_a_recording_and_how_loud_it_is_are_not_heard() -> None:
     longer = judge(torch.nn.functional.pad(wave, (0, 800)), samples)
     for other in (noisy, longer):
         torch.testing.assert_close(once[0], other[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(once[0].norm(dim=1), torch.ones(len(wave)))
+    aside = replace(judge, centre=torch.zeros_like(judge.centre))(wave, samples)[0]  # not centred: all point one way
+    assert (once[0] @ once[0].T).mean() < 0.2 < (aside @ aside.T).mean()
     again = Judge.taught(wave, samples, torch.tensor([len(w) % 2 for w in words]), 2, SPECTRUM, epochs=1)
     assert torch.equal(once[1], again(wave, samples)[1])
 

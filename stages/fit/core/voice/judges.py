@@ -51,6 +51,7 @@ class Judge:
     spectrum: Spectrum
     mean: float
     std: float
+    centre: Tensor  # (dim,): mean embedding of the lessons
 
     @staticmethod
     def taught(
@@ -74,17 +75,19 @@ class Judge:
                     loss.backward()
                     optimiser.step()
                     schedule.step()
-        return Judge(network.eval(), spectrum, mean, std)
+        with torch.no_grad():
+            centre = network.eval()(given, frames)[0].mean(0)
+        return Judge(network, spectrum, mean, std, centre)
 
     @torch.no_grad()
     def __call__(self, wave: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Waveforms (I, T) -> embeddings of length 1 (I, dim), logits (I, classes)."""
+        """Waveforms (I, T) -> embeddings (I, dim) less the centre, of length 1, as x-vectors are; logits (I, classes)."""
         found = []
         for index in torch.arange(len(wave), device=wave.device).split(256):
             bands, frames = _heard(wave[index], samples[index], self.spectrum)
             own = (torch.arange(bands.shape[2], device=bands.device) < frames.unsqueeze(1)).unsqueeze(1)
             found.append(self.network((bands - self.mean) / self.std * own, frames))
-        return F.normalize(torch.cat([h for h, _ in found]), dim=1), torch.cat([logits for _, logits in found])
+        return F.normalize(torch.cat([h for h, _ in found]) - self.centre, dim=1), torch.cat([logits for _, logits in found])
 
 
 def at_level(wave: Tensor, samples: Tensor) -> Tensor:
