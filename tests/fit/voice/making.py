@@ -61,11 +61,15 @@ def workspace(root: Path, each: int = 6, hop: int = 80, **left_out: str) -> Work
                         "split": "train" if s < 2 else "test",
                         "group": speaker,
                         "speaker": speaker,
-                        "word": None if left_out.get("word") == speaker else said,
+                        "word": None if left_out.get("word") == speaker else w,
                         "wave": {"bytes": wav_bytes(wave, RATE), "path": "w.wav"},
                     }
                 )
-    columns = [Column("speaker", "meta"), Column("word", "meta"), Column("wave", "media", "waveform", rate=RATE)]
+    columns = [
+        Column("speaker", "meta"),
+        Column("word", "label", "class", classes=list(SAID)),
+        Column("wave", "media", "waveform", rate=RATE),
+    ]
     write_corpus(made.corpus("c"), columns, rows)
     frontend = Part("log_mel", {"samples": SAMPLES, "n_mels": 24, "padded": True, "normalise": True})
     backbone = Part("frames")

@@ -86,7 +86,8 @@ def utterances(rows: Rows, material: Material, contract: dict[str, Any], speaker
         values = material.values(column, names)
         if any(value is None for value in values):
             raise UserError(f"column {column!r} has no value for some recordings", where="head voice_conversion")
-        columns[column] = np.array([str(value) for value in values])
+        names_of = material.corpus.card.column(column).classes  # a class is stored as its number
+        columns[column] = np.array([str(value) if names_of is None else names_of[value] for value in values])
     counts = torch.from_numpy(np.bincount(item)).to(rows.x.device)
     wave = LEVEL * level(samples_in_unit_range(media.data), samples)
     return Utterances(names, columns[speaker], columns[content], wave, samples, rows.x[order], counts)
