@@ -13,6 +13,7 @@ from tests.oracles import metrics as oracle
 CLASS = ["accuracy", "auroc", "balanced_accuracy", "macro_f1"]
 NUMBER = ["mae", "pearson", "position_error", "position_error_95", "r2", "rmse"]
 TEXT = ["cer", "wer"]  # in test_text.py
+VERIFICATION = ["eer"]  # in test_eer.py
 
 
 def class_rows(seed: int, n: int = 40, classes: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -31,7 +32,7 @@ def number_rows(seed: int, n: int = 40) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_every_metric_is_tested_here() -> None:
-    assert registry.names("metric") == sorted(CLASS + NUMBER + TEXT)
+    assert registry.names("metric") == sorted(CLASS + NUMBER + TEXT + VERIFICATION)
 
 
 @pytest.mark.parametrize("name", CLASS)
