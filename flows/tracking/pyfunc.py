@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.common import media
+from stages.common.column import Column
 from stages.common.errors import ContractError
 
 ROWS_AT_ONCE = 256
@@ -33,6 +34,8 @@ class EncoderModel:
         waveform  float32 in [-1, 1] (N, samples), or an object array of N waveforms of any length
         series    float32 (N, T, C), or an object array of N series of any length
         tokens    N texts, or N sequences of whole numbers
+        graph     N mappings of nodes (texts), edges (pairs of places, flat) and degree, as a corpus stores them
+        events    N lists of mappings of time (seconds), code and value, in time's order
 
         or a data frame or mapping whose media column holds such values, one per row.
         """
@@ -60,6 +63,10 @@ def decoded(model_input: Any, contract: dict[str, Any], column: str) -> tuple[np
             raise ContractError(f"no column {column!r} among {names}", where="predict", do=f"name the media column {column!r}")
         model_input = model_input[column if column in names else names[0]]
     kind, size = contract["kind"], next((contract[k] for k in ("samples", "steps", "length") if k in contract), None)
+    if kind in ("graph", "events"):  # as a corpus stores them
+        stored = Column(column, "media", kind)
+        read = media.decode(pa.array(list(model_input), stored.type), stored, contract)
+        return read.data, read.lengths
     values = model_input if isinstance(model_input, np.ndarray) else np.asarray(model_input)
     if kind == "image":
         shape = (contract["height"], contract["width"], contract["channels"])

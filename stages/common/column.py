@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 FILE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+GRAPH = pa.struct([("nodes", pa.list_(pa.string())), ("edges", pa.list_(pa.int32())), ("degree", pa.list_(pa.int32()))])
 EVENT = pa.struct([("time", pa.float64()), ("code", pa.string()), ("value", pa.float32())])
 Kind = Literal[
     "string",
@@ -23,6 +24,7 @@ Kind = Literal[
     "tokens",
     "points",
     "edges",
+    "graph",
     "events",
     "molecule",
 ]
@@ -54,6 +56,8 @@ class Column:
                 return pa.list_(pa.int32())
             case "edges":
                 return pa.list_(pa.string())
+            case "graph":
+                return GRAPH
             case "events":
                 return pa.list_(EVENT)
             case "class":
@@ -79,6 +83,9 @@ class Column:
                 dtype = {"pixels": "uint8", "tokens": "int32", "steps": "int32", "edges": "string"}.get(self.kind, "float32")
                 length = self.type.list_size if pa.types.is_fixed_size_list(self.type) else -1
                 return {"feature": {"dtype": dtype, "_type": "Value"}, "length": length, "_type": "Sequence"}
+            case "graph":
+                whole = {"feature": {"dtype": "int32", "_type": "Value"}, "length": -1, "_type": "Sequence"}
+                return {"nodes": {"feature": text, "length": -1, "_type": "Sequence"}, "edges": whole, "degree": whole}
             case "events":
                 number = {"dtype": "float64", "_type": "Value"}
                 return [{"time": number, "code": text, "value": {"dtype": "float32", "_type": "Value"}}]

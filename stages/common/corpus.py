@@ -7,6 +7,8 @@ Every row has `id` (unique), `split`, `group` (one split each), label columns an
               PCM16 or float32 samples                                              shape [T or -1, C], rate in Hz
     text, molecule  string                tokens  list of int32            points   list of float32, (N, 3) row by row
     edges     list of ids of neighbours   events  list of struct<time (s, float64), code, value (float32)>
+    graph     struct<nodes: list of strings, edges: list of int32, pairs of places in nodes, each edge once,
+              degree: list of int32, each node's in the graph that this one was cut from>; node 0 is what the item is about
     class     int64 index into `classes`  number  float64                  (labels may be null: not labelled)
     steps     list of int32 indices into `classes`, (T, width) row by row, -1: not labelled
 

@@ -4,6 +4,8 @@ contract {"kind": "image", "height", "width", "channels"}  ->  uint8   (N, H, W,
 contract {"kind": "waveform", "rate", "samples"}           ->  int16 or float32 (N, samples), zero-padded or cut; lengths (N,)
 contract {"kind": "series", "steps", "channels"}           ->  float32 (N, T, C), zero-padded or cut; lengths (N,)
 contract {"kind": "tokens", "length", "tokenizer"}         ->  int32 (N, length), zero-padded or cut; lengths (N,)
+contract {"kind": "events", "length", "codes", "keep"}     ->  float32 (N, length, 3), see events.py; lengths (N,)
+contract {"kind": "graph", "nodes", "length", "tokenizer"} ->  int32 (N, nodes, length + 2 + nodes), see graphs.py; lengths (N,)
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from stages.common import events, graphs
 from stages.common.corpus import Column
 from stages.common.errors import ContractError
 from stages.common.symbols import SPECIAL, symbols
@@ -56,6 +59,10 @@ def decode(array: pa.Array | pa.ChunkedArray, column: Column, contract: dict[str
         return tokenised(array, contract["tokenizer"], contract["length"])
     if kind == "tokens" and column.kind == "tokens":
         return _padded(_lists(array), contract["length"])
+    if kind == "events" and column.kind == "events":
+        return Media(*events.decoded(array, contract))
+    if kind == "graph" and column.kind == "graph":
+        return Media(*graphs.decode(array, column.name, contract))
     raise ContractError(
         f"column {column.name!r} holds {column.kind}, the encoder takes {kind}",
         do="choose a corpus of that kind, or a front end for this one",

@@ -81,6 +81,7 @@ class CorpusPlan(Variant):
     duplicates: DuplicatesPlan = field(default_factory=DuplicatesPlan)
     limit: dict[str, int] = field(default_factory=dict)  # at most so many rows of a split, chosen by the hash of the id
     tokenizer: TokenizerPlan | None = None
+    codes: int | None = None  # the so many most frequent codes of the train split's events become their vocabulary
     quarantine_share: float = 0.01  # above this share of broken items the stage fails
     shard_mb: int = 64
 
@@ -169,6 +170,7 @@ class TaskPlan(Variant):
     head: Part
     metrics: list[str] = field(default_factory=list)
     layer: int | None = None  # which of the features' layers, by its name there; null: the last
+    dimensions: tuple[int, int] | None = None  # [first, end) of an embedding's dimensions that the head sees; null: all
     label: str | None = None
     labels: list[str] = field(default_factory=lambda: ["all"])  # shares: "all", "10%" (of train, stratified), "5" (per class)
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.common.errors import ContractError
+from stages.common.errors import ContractError, UserError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # symbols 0 .. 4 of every tokenizer
 _KEPT = 1 << 18  # pieces remembered at most
@@ -92,6 +92,19 @@ def _ranges(start: np.ndarray, count: np.ndarray) -> np.ndarray:
     """start[0] .. start[0] + count[0] - 1, start[1] .., one after another."""
     ends = np.cumsum(count)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(start - (ends - count), count)
+
+
+def vocabulary(path: Path) -> int:
+    """How many symbols a tokenizer file has, read without its library. Raises UserError where there is none."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        listed = data["model"]["vocab"]
+        pairs = listed.items() if isinstance(listed, dict) else ((text, i) for i, (text, _) in enumerate(listed))
+        return 1 + max([i for _, i in pairs] + [added["id"] for added in data["added_tokens"]])
+    except FileNotFoundError:
+        raise UserError("the corpus has no tokenizer", where=path.parent, do="add `tokenizer:` to the corpus") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ContractError(f"the tokenizer cannot be read: {error}", where=path, do="run the ingest again") from None
 
 
 def symbols(path: str) -> Symbols:

@@ -29,6 +29,7 @@ GOOD = [
     (column("molecule"), "CCO", {"characters": 3.0}),
     (column("tokens"), [1, 2, 3], {"tokens": 3.0}),
     (column("edges"), ["a"], {"edges": 1.0}),
+    (column("graph"), (["a", ""], [(0, 1)], [1, 3]), {"nodes": 2.0, "edges": 1.0}),
     (column("events"), [(0.0, "a", None), (1.0, "b", 2.0)], {"events": 2.0}),
     (column("image"), picture(0, (3, 5)), {"pixels": 15.0}),
 ]
@@ -90,6 +91,13 @@ def test_formats_that_run_other_programs_are_no_images() -> None:
         (column("tokens"), [1 << 40], "beyond 32 bits"),
         (column("events"), [], "empty x"),
         (column("events"), [(1.0, "a", None), (0.0, "b", None)], "order of time"),
+        (column("graph"), ([], [], []), "x has no node"),
+        (column("graph"), (["a", "b"], [(0, 1)], [1]), "lacks the text or the degree"),
+        (column("graph"), (["a", None], [], [0, 0]), "lacks the text or the degree"),
+        (column("graph"), (["a", "b"], [(1, 0)], [1, 1]), "no pair of its nodes"),
+        (column("graph"), (["a", "b"], [(0, 2)], [1, 1]), "no pair of its nodes"),
+        (column("graph"), (["a", "b"], [(0, 1), (0, 1)], [2, 2]), "an edge twice"),
+        (column("graph"), (["a", "b"], [(0, 1)], [1, 0]), "more edges than its degree"),
         (column("text"), None, "no x"),
     ],
 )

@@ -22,6 +22,19 @@ def nt_xent(a: np.ndarray, b: np.ndarray, temperature: float) -> float:
     return total / len(z)
 
 
+def info_nce(query: np.ndarray, key: np.ndarray, negatives: np.ndarray, temperature: float) -> float:
+    """He et al. 2020, eq. 1, item by item."""
+
+    def cosine(a: np.ndarray, b: np.ndarray) -> float:
+        return float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
+
+    total = 0.0
+    for q, k in zip(query, key):
+        positive = math.exp(cosine(q, k) / temperature)
+        total -= math.log(positive / (positive + sum(math.exp(cosine(q, n) / temperature) for n in negatives)))
+    return total / len(query)
+
+
 def vicreg(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
     """Bardes et al. 2022, eq. 1 to 5, with the averages that the authors' code takes."""
     n, d = a.shape

@@ -33,9 +33,10 @@ OBJECTIVES = [
     {"name": "simclr", "hidden": 8, "out": 4},
     {"name": "vicreg", "hidden": 8, "out": 4},
     {"name": "lejepa", "hidden": 8, "out": 4, "slices": 8},
+    {"name": "moco", "hidden": 8, "out": 4, "queue": 30, "temperature": 0.2, "momentum": 0.9},
 ]
 
-RATES = {"simclr": 0.05, "vicreg": 0.002, "lejepa": 0.05}  # VICReg's terms weigh 25 times as much
+RATES = {"simclr": 0.05, "vicreg": 0.002, "lejepa": 0.05, "moco": 0.05}  # VICReg's terms weigh 25 times as much
 
 
 def losses(objective: dict[str, Any], steps: int = 20) -> list[float]:

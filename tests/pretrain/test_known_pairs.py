@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,11 @@ import torch
 from torch import Tensor
 
 from stages.common.corpus import Column, Corpus
-from stages.common.errors import UserError
+from stages.common.errors import ContractError, UserError
 from stages.common.workspace import Workspace
 from stages.encoders.core import encoder as encoders
 from stages.encoders.core.encoder import Encoder
-from stages.pretrain.core import data
+from stages.pretrain.core import data, trainer
 from stages.pretrain.core.items import Items, Partners
 from stages.pretrain.core.objective import Batch, Still, follow
 from stages.pretrain.objectives.simclr import SimCLR
@@ -142,3 +144,18 @@ def test_a_still_module_neither_learns_nor_changes_its_mode_and_an_average_follo
     for _ in range(3):
         follow(average, net, 0.9)
     torch.testing.assert_close(average.weight, 0.9**3 * start + (1 - 0.9**3) * target)
+
+
+def test_a_teacher_of_another_medium_is_taken_where_its_column_is_beside_the_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = SimpleNamespace(column=Column("text", "media", "text"))
+    monkeypatch.setattr(encoders, "seeds", lambda folder: [0])
+    monkeypatch.setattr(encoders, "load", lambda folder: (SimpleNamespace(), card))
+
+    def task(use: str, side: list[str]) -> Any:
+        node = SimpleNamespace(use=use, side=side)
+        return SimpleNamespace(key="e", node=node, column=Column("graph", "media", "graph"), parent="p")
+
+    assert trainer.parent(0, task("teacher", ["text"]), Path("p"))[1] is card
+    for use, side in (("teacher", ["other"]), ("start", ["text"])):
+        with pytest.raises(ContractError, match="the encoder takes text"):
+            trainer.parent(0, task(use, side), Path("p"))

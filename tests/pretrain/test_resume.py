@@ -46,6 +46,7 @@ def cut_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
             "optim": {"name": "lars", "lr": 0.5},
             "channels_last": True,
         },
+        {"objective": {"name": "moco", "hidden": 8, "out": 4, "queue": 40}},
     ],
 )
 def test_a_cut_run_goes_on_to_the_same_bytes(

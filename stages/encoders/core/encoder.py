@@ -18,7 +18,7 @@ from stages.common import atomic, registry
 from stages.common.corpus import Column
 from stages.common.errors import ContractError
 from stages.common.schema import Part, build
-from stages.encoders.core.inputs import Input, Padded, Tokens, pooled
+from stages.encoders.core.inputs import Graph, Input, Padded, Tokens, pooled
 from stages.encoders.core.projector import Projector
 
 CARD, WEIGHTS, HISTORY = "encoder.json", "encoder.safetensors", "history.parquet"
@@ -45,7 +45,7 @@ class Frontend:
         return self.shape[0]
 
     def __call__(self, data: Tensor, lengths: Tensor | None = None) -> Input:
-        """data (B, ...) as decoded, lengths (B,) -> x (B, *shape); `Padded` where items differ in length and that matters."""
+        """data (B, ...) as decoded, lengths (B,) -> x (B, *shape); `Padded` where lengths differ and matter; or `Graph`."""
         raise NotImplementedError(f"{type(self).__name__}.__call__")
 
 
@@ -129,7 +129,7 @@ class Encoder(nn.Module):
 
     def standardise(self, x: Input) -> Input:
         """x (B, C, ...) -> (x - mean) / std, channel by channel; padding becomes 0. As it is where there are no channels."""
-        if not len(self.mean):
+        if isinstance(x, Graph) or not len(self.mean):
             return x
         if isinstance(x, Padded):
             within = x.own().view(len(x), *(1,) * (x.x.dim() - 2), -1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -34,7 +34,30 @@ class Padded:
         return replace(self, x=function(self.x))
 
 
-Input = Tensor | Padded
+@dataclass(frozen=True)
+class Graph:
+    """B graphs of at most N nodes; node 0 is what an item is about, nodes beyond `count` are padding.
+
+    nodes (B, N, F) int64: symbols of each node, 0 after its own, of which there are lengths (B, N). count (B,): nodes of each
+    graph, 1 to N. adjacency (B, N, N) float32: 1 where an edge joins two nodes, no loops. degree (B, N) float32: of each node
+    in the graph that this one was cut from, so that a normalisation is that of the whole graph.
+    """
+
+    nodes: Tensor
+    lengths: Tensor
+    count: Tensor
+    adjacency: Tensor
+    degree: Tensor
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def own(self) -> Tensor:
+        """(B, N) bool: True where a node is, not padding."""
+        return torch.arange(self.nodes.shape[1], device=self.count.device) < self.count.unsqueeze(1)
+
+
+Input = Tensor | Padded | Graph
 
 
 @dataclass(frozen=True)
@@ -75,12 +98,17 @@ def pooled(h: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def tensor(x: Input) -> Tensor:
-    """The values alone, padding included."""
+    """The values alone, padding included; of graphs what their nodes carry."""
+    if isinstance(x, Graph):
+        return x.nodes
     return x.x if isinstance(x, Padded) else x
 
 
 def join(inputs: Sequence[Input]) -> Input:
     """Batches one after another."""
+    graphs = [x for x in inputs if isinstance(x, Graph)]
+    if graphs:
+        return Graph(*(torch.cat([getattr(x, f.name) for x in graphs]) for f in fields(Graph)))
     if all(isinstance(x, Padded) for x in inputs):
         return Padded(torch.cat([tensor(x) for x in inputs]), torch.cat([x.lengths for x in inputs if isinstance(x, Padded)]))
     return torch.cat([tensor(x) for x in inputs])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from stages.common.corpus import TOKENIZER, Column
 from stages.common.errors import ContractError, UserError
 from stages.common.registry import part
+from stages.common.symbols import vocabulary
 from stages.encoders.core.encoder import Frontend
 from stages.encoders.core.inputs import Input, Padded
 
@@ -36,7 +36,7 @@ class Tokens(Frontend):
         path: Path | None = None
         if column.kind in ("text", "molecule", "string"):
             path = assets / TOKENIZER
-            self.keeps, self.vocabulary = {TOKENIZER: path}, _symbols(path)
+            self.keeps, self.vocabulary = {TOKENIZER: path}, vocabulary(path)
         elif column.kind == "tokens":
             self.vocabulary = symbols or len(column.classes or ())
             if not self.vocabulary:
@@ -56,16 +56,3 @@ class Tokens(Frontend):
 
     def __call__(self, data: Tensor, lengths: Tensor | None = None) -> Input:
         return data.long() if lengths is None else Padded(data.long(), lengths)
-
-
-def _symbols(path: Path) -> int:
-    """How many symbols a tokenizer file has, read without its library."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        vocabulary = data["model"]["vocab"]
-        pairs = vocabulary.items() if isinstance(vocabulary, dict) else ((text, i) for i, (text, _) in enumerate(vocabulary))
-        return 1 + max([i for _, i in pairs] + [added["id"] for added in data["added_tokens"]])
-    except FileNotFoundError:
-        raise UserError("the corpus has no tokenizer", where=path.parent, do="add `tokenizer:` to the corpus") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ContractError(f"the tokenizer cannot be read: {error}", where=path, do="run the ingest again") from None

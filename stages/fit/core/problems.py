@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -107,8 +107,22 @@ class Problems:
                         where=self.folder,
                         do="see whether its pretraining diverged",
                     )
+                read = self._cut(read)
                 position, last = join(self.labels, read, self.folder), kept
             yield seed, read, position
+
+    def _cut(self, read: Features) -> Features:
+        """The features with the dimensions alone that the task names. Raises UserError where they have not got these."""
+        if self.node.dimensions is None:
+            return read
+        first, end = self.node.dimensions
+        if not 0 <= first < end <= read.x.shape[1]:
+            raise UserError(
+                f"there are no dimensions {first} to {end} among {read.x.shape[1]}",
+                where=self.folder,
+                do="write `dimensions: [first, end]`, counted from 0, the end left out",
+            )
+        return replace(read, x=read.x[:, first:end])
 
     def _rows(self, read: Features, position: np.ndarray, items: np.ndarray) -> Rows:
         chosen = np.zeros(len(self.labels.ids), bool)

@@ -17,8 +17,9 @@ from stages.fit.core.tuned_layer import TunedLayer
 class FineTune:
     """softmax(W h(x) + b), the encoder h that the task's `support:` names and the layer trained together by cross entropy.
 
-    The epoch with the highest accuracy on the valid rows is kept, of equal ones the first. An encoder of objective `none` makes
-    it the training from scratch. The arguments are those of `stages.fit.core.finetuning.FineTuning`; Chen et al. 2020,
+    The epoch with the highest accuracy on the valid rows is kept, or, with `choose: loss`, that with the lowest cross entropy,
+    which tells epochs apart where nearly all items are of one class; of equal ones the first. An encoder of objective `none`
+    makes it the training from scratch. The arguments are those of `stages.fit.core.finetuning.FineTuning`; Chen et al. 2020,
     "SimCLR", app. B.5, fine-tune on 1% and 10% of the labels without warm-up. Raises UserError where the task names no encoder
     or the loss is not finite.
     """
@@ -36,7 +37,9 @@ class FineTune:
         weight_decay: float = 0.01,
         warmup: float = 0.1,
         frozen_share: float = 0.0,
+        choose: Literal["accuracy", "loss"] = "accuracy",
     ) -> None:
+        self.choose = choose
         self.plan = FineTuning(
             epochs=epochs,
             batch_size=batch_size,
@@ -57,6 +60,10 @@ class FineTune:
         def accuracy(outputs: Tensor) -> float:
             return float((outputs.argmax(1) == problem.valid.labels).double().mean())
 
-        found = TunedLayer.of(problem, len(problem.classes), loss, accuracy, self.plan)
+        def likelihood(outputs: Tensor) -> float:
+            return -float(cross_entropy(outputs, problem.valid.labels))
+
+        score = accuracy if self.choose == "accuracy" else likelihood
+        found = TunedLayer.of(problem, len(problem.classes), loss, score, self.plan)
         details = {"train_loss": found.losses, "valid_accuracy": accuracy(found.valid)}
         return Outcome(prediction=found.test.argmax(1), score=found.test.softmax(1), details=details)

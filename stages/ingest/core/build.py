@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from stages.common.corpus import KEYS, Card, Column, CorpusWriter, write_card
 from stages.common.errors import UserError, unknown
 from stages.common.plan import CorpusPlan
-from stages.ingest.core import duplicates, splits
+from stages.ingest.core import codes, duplicates, splits
 from stages.ingest.core.gather import LISTED, Gathered, class_names
 from stages.ingest.core.perceptual import Looks, looks_of
 
@@ -93,6 +93,8 @@ def write(gathered: Gathered, chosen: Chosen, plan: CorpusPlan, name: str, folde
         from stages.ingest.core import tokenizer  # its library is loaded where a corpus wants one
 
         card = replace(card, vocabulary=tokenizer.train(folder, card, plan.tokenizer))
+    if plan.codes is not None:
+        card = replace(card, columns=codes.learned(folder, card, plan.codes))
     write_card(folder, card)
     return card
 

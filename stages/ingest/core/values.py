@@ -6,6 +6,7 @@ What a reader may hand for each kind:
     waveform  WAV bytes of `wav_bytes`                   series     float (T, C), finite
     text, molecule  str                                  tokens     whole numbers (T,)
     edges     ids of neighbours                          points     float (N, 3), finite
+    graph     (texts of nodes, pairs of places, degrees in the whole graph)
     events    list of (time in s, code, value or None), or the struct array of them, in time's order
 """
 
@@ -137,6 +138,23 @@ def _edges(column: Column, value: Any, path: str) -> Stored:
     return Stored(ids, b"", {"edges": float(len(ids))})  # who the neighbours are is no content of the node
 
 
+def _graph(column: Column, value: Any, path: str) -> Stored:
+    nodes, pairs, degree = list(value[0]), np.asarray(value[1], np.int64).reshape(-1, 2), np.asarray(value[2], np.int64)
+    if not nodes:
+        raise BadItem(f"{column.name} has no node")
+    if not all(isinstance(text, str) for text in nodes) or len(degree) != len(nodes):
+        raise BadItem(f"{column.name} lacks the text or the degree of a node")
+    if pairs.size and (pairs.min() < 0 or pairs.max() >= len(nodes) or (pairs[:, 0] >= pairs[:, 1]).any()):
+        raise BadItem(f"{column.name} has an edge that is no pair of its nodes, the earlier one first")
+    if len(np.unique(pairs, axis=0)) < len(pairs):
+        raise BadItem(f"{column.name} has an edge twice")
+    if (np.bincount(pairs.reshape(-1), minlength=len(nodes)) > degree).any():
+        raise BadItem(f"{column.name} has a node of more edges than its degree")
+    stored = {"nodes": nodes, "edges": pairs.reshape(-1).tolist(), "degree": degree.tolist()}
+    content = b"\0".join([text.encode("utf-8", "replace") for text in nodes]) + pairs.tobytes()
+    return Stored(stored, content, {"nodes": float(len(nodes)), "edges": float(len(pairs))})
+
+
 def _events(column: Column, value: Any, path: str) -> Stored:
     kind = column.type.value_type
     rows = [{"time": t, "code": c, "value": v} for t, c, v in value] if isinstance(value, list) else value
@@ -161,5 +179,6 @@ _KINDS: dict[str, Callable[[Column, Any, str], Stored]] = {
     "molecule": _text,
     "tokens": _tokens,
     "edges": _edges,
+    "graph": _graph,
     "events": _events,
 }

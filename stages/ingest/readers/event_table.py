@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from stages.common.corpus import Column
 from stages.common.registry import part
+from stages.ingest.core import moments
 from stages.ingest.core.item import Broken, Item, Source
 from stages.ingest.core.paths import SPLIT_NAMES
 from stages.ingest.core.patterns import matching
@@ -25,7 +25,8 @@ class EventTable:
     8601; UTC where none is said), which become seconds since 1970. code: one column or several, joined by `//` (a kind and a
     product, say). value: a column of numbers, or none. static: columns that are the same in all of an entity's rows and serve
     as labels; an entity in which one differs is quarantined, and so is one with an event without a time or a code. group,
-    split: columns of the same kind with these roles. Events of one time keep their order.
+    split: columns of the same kind with these roles. Events of one time keep their order. until: the last moment that the table
+    can know of (seconds or a date); an entity with an event after it is quarantined.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class EventTable:
         files: list[str] | None = None,
         format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto",
         delimiter: str | None = None,
+        until: str | float | None = None,
     ) -> None:
         self.entity, self.time, self.code, self.value = entity, time, code, value
         self.static, self.group, self.split = static or [], group, split
         self.wanted, self.format, self.delimiter = matching(files or ["*"]), format, delimiter
+        self.until = moments.limit(until)
         self.columns = [Column("events", "media", "events")]
 
     def read(self, source: Source) -> Iterator[Item | Broken]:
@@ -72,7 +75,9 @@ class EventTable:
             if not entity or entity in broken:
                 yield Broken(entity or "(without an entity)", broken.get(entity, f"no {self.entity}"))
                 continue
-            yield self._item(entity, sorted(events[entity], key=lambda e: e[0]), facts[entity])
+            inorder = sorted(events[entity], key=lambda e: e[0])
+            late = moments.future(inorder[-1][0], self.until)
+            yield Broken(entity, late) if late else self._item(entity, inorder, facts[entity])
 
     def _needed(self) -> list[str]:
         return [self.entity, self.time, *self.code, *([self.value] if self.value else []), *self._kept()]
@@ -86,7 +91,7 @@ class EventTable:
             raise ValueError(f"an event without a {self.code[parts.index('')]}")
         value = row[self.value] if self.value else None
         number = None if value is None or value == "" else float(value)
-        return _seconds(row[self.time], self.time), "//".join(parts), number
+        return moments.seconds(row[self.time], self.time), "//".join(parts), number
 
     def _item(self, entity: str, events: list[Event], facts: dict[str, Any]) -> Item:
         split = _text(facts[self.split]) if self.split else ""
@@ -97,24 +102,6 @@ class EventTable:
             group=_text(facts[self.group]) if self.group else entity,
             split=SPLIT_NAMES.get(split.lower(), split) or None,
         )
-
-
-def _seconds(value: Any, name: str) -> float:
-    """Seconds of a number or a date. Raises ValueError."""
-    if isinstance(value, datetime):
-        moment = value
-    else:
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if math.isfinite(number):
-            return number
-        try:
-            moment = datetime.fromisoformat(_text(value))
-        except ValueError:
-            raise ValueError(f"{name} is {value!r}, neither a number nor a date") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _text(value: Any) -> str:

@@ -13,9 +13,11 @@ import pyarrow as pa
 from stages.common.corpus import Column
 from stages.common.errors import UserError, unknown
 from stages.common.registry import part
+from stages.ingest.core import moments
 from stages.ingest.core.files import File
 from stages.ingest.core.item import Broken, Item, Source
 from stages.ingest.core.patterns import matching
+from stages.ingest.core.windows import Windows
 
 
 @dataclass
@@ -39,7 +41,12 @@ class Meds:
     Events without a time (static facts, by the MEDS convention) come first, at the time of the subject's first event. outcomes:
     {label: code pattern}; with a `*`, the label is what it stands for in the first matching code, else whether the code
     occurs. Matching events, and those that match `drop`, leave the stream, so that a label cannot be read off its own code.
-    value: the column of values. A subject's events lie in one file.
+    value: the column of values. A subject's events lie in one file. until: the last moment that the files can know of (seconds
+    or a date); a subject with an event after it is quarantined.
+
+    window: with it an item is so many events in a row of a subject, at most `windows` items each, spread evenly over its
+    stream; id `<subject>-<event it begins at>`. The label `next` is then the kind of the event that follows: what stands before
+    the `//` of its code, if it is among `kinds`, else `other`. A subject with too few events is quarantined.
     """
 
     def __init__(
@@ -52,12 +59,19 @@ class Meds:
         value: str = "numeric_value",
         outcomes: dict[str, str] | None = None,
         drop: list[str] | None = None,
+        until: str | float | None = None,
+        window: int | None = None,
+        windows: int = 1,
+        kinds: list[str] | None = None,
     ) -> None:
+        if (window is not None and window < 1) or windows < 1:
+            raise UserError(f"{windows} windows of {window} events", where="reader meds", do="write 1 or more")
         self.wanted, self.names = matching(files or ["*.parquet"]), (subject, time, code, value)
         self.outcomes = {
             k: (re.compile(fnmatch.translate(v).replace(".*", "(.*)")), "*" in v) for k, v in (outcomes or {}).items()
         }
-        self.drop = matching(drop or [])
+        self.drop, self.until = matching(drop or []), moments.limit(until)
+        self.windows = None if window is None else Windows(window, windows, tuple(kinds or ()))
         self.columns = [Column("events", "media", "events")]
 
     def read(self, source: Source) -> Iterator[Item | Broken]:
@@ -66,7 +80,8 @@ class Meds:
             order = np.lexsort((events.times, events.subjects))  # stable: events of one time keep the file's order
             of = events.subjects[order]
             for rows in np.split(order, np.flatnonzero(of[1:] != of[:-1]) + 1) if len(order) else []:
-                yield self._item(events, rows)
+                item = self._item(events, rows)
+                yield from [item] if isinstance(item, Broken) or self.windows is None else _cut(item, self.windows)
 
     def _events(self, file: File) -> Events:
         import pyarrow.compute as pc
@@ -98,6 +113,8 @@ class Meds:
         times = events.times[rows]
         if not np.isfinite(times[-1]):
             return Broken(subject, "no event has a time")
+        if late := moments.future(float(times[-1]), self.until):
+            return Broken(subject, late)
         present = events.names.take(pa.array(list(dict.fromkeys(events.codes[rows].tolist())))).to_pylist()
         labels = {name: _outcome(pattern, present, starred) for name, (pattern, starred) in self.outcomes.items()}
         patterns = [pattern for pattern, _ in self.outcomes.values()]
@@ -110,8 +127,17 @@ class Meds:
         return Item(subject, media, labels, group=subject)
 
 
-def _pattern(code: str) -> re.Pattern[str]:
-    return re.compile(fnmatch.translate(code).replace(".*", "(.*)"))
+def _cut(item: Item, windows: Windows) -> Iterator[Item | Broken]:
+    """The windows of a subject's events, each with the kind of event that follows it as the label `next`."""
+    events = item.media["events"]
+    starts = windows.starts(len(events))
+    if not starts:
+        yield Broken(item.id, f"{len(events)} events, and a window takes {windows.events} and one after it")
+    for start in starts:
+        stop = start + windows.events
+        follows = windows.kind(events[stop]["code"].as_py())
+        media = {"events": events.slice(start, windows.events)}
+        yield Item(f"{item.id}-{start:07d}", media, {**item.labels, "next": follows}, group=item.group)
 
 
 def _outcome(pattern: re.Pattern[str], codes: list[str], starred: bool) -> str | None:

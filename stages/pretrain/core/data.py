@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from stages.common import media
 from stages.common.corpus import Column, Corpus
 from stages.common.errors import ContractError, UserError, unknown
 from stages.common.plan import EncoderPlan, MonitorPlan
+from stages.encoders.core import inputs
 from stages.encoders.core.encoder import Frontend
 from stages.encoders.core.inputs import Padded
 from stages.pretrain.core.items import BLOCK, Items, Partners
@@ -24,6 +27,7 @@ from stages.views.core import random
 TRAIN, VALID = "train", "valid"
 _STILL = 1e-6  # a channel whose deviation is below is constant: it is centred, not scaled
 _SIDE, _PAIRS = "side_", "pairs"  # names of files
+_TEXTS = 256  # read at once
 _CHOICE = 0x6B4E4E  # names the draw of the monitor's rows, the same for every seed
 
 
@@ -37,7 +41,7 @@ def decode(corpus: Corpus, column: Column, frontend: Frontend, node: EncoderPlan
             raise unknown("split", split, corpus.card.counts, where=corpus.folder)
     _write(corpus, column, frontend, node.splits, None, node.monitor, folder / TRAIN, device)
     for name in node.side:
-        np.save(folder / TRAIN / f"{_SIDE}{name}.npy", side(corpus, name, node.splits))
+        np.save(folder / TRAIN / f"{_SIDE}{name}.npy", side(corpus, name, node.splits, frontend.contract.get("tokenizer")))
     if node.pairs is not None:
         np.save(folder / TRAIN / f"{_PAIRS}.npy", codes(corpus, node.pairs, node.splits))
     if corpus.card.counts.get(VALID) and VALID not in node.splits:
@@ -74,7 +78,7 @@ def statistics(items: Items, frontend: Frontend, corpus: Corpus) -> tuple[list[f
     total, squares, count = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64), 0
     for block in items.blocks() if channels else ():
         x = frontend(block.data, block.lengths)
-        values = x.x if isinstance(x, Padded) else x
+        values = inputs.tensor(x)
         finite = torch.isfinite(values).flatten(1).all(1)
         if not finite.all():
             _refuse(int(block.rows[int((~finite).int().argmax())]), corpus)
@@ -113,10 +117,11 @@ def _labels(corpus: Corpus, monitor: MonitorPlan, splits: list[str]) -> np.ndarr
     return found
 
 
-def side(corpus: Corpus, name: str, splits: list[str]) -> np.ndarray:
+def side(corpus: Corpus, name: str, splits: list[str], tokenizer: str | None = None) -> np.ndarray:
     """A column beside the media, in the splits' rows. Raises UserError for a kind that is none of these:
 
-    class indices (N,) int64, -1 for none; numbers (N,) float32, nan for none; series of a fixed shape (N, *shape).
+    class indices (N,) int64, -1 for none; numbers (N,) float32, nan for none; series of a fixed shape (N, *shape); texts, where
+    the front end has a tokenizer: symbols (N, T) int32, none cut, 0 ([PAD]) after each one's own.
     """
     column = corpus.card.column(name)
     array = corpus.table([name], splits)[name].combine_chunks()
@@ -128,11 +133,27 @@ def side(corpus: Corpus, name: str, splits: list[str]) -> np.ndarray:
     if column.kind in ("series", "points", "pixels") and fixed:
         assert column.shape is not None
         return np.asarray(array.flatten().to_numpy(zero_copy_only=False)).reshape(-1, *column.shape)
+    if column.kind == "text" and tokenizer:
+        return _symbols(array, tokenizer)
     raise UserError(
         f"column {name!r} of kind {column.kind} cannot be handed to an objective",
         where="side",
-        do="name a class, a number, or a series of fixed shape",
+        do="name a class, a number, a series of fixed shape, or a text where the front end has a tokenizer",
     )
+
+
+def _symbols(texts: pa.Array, tokenizer: str) -> np.ndarray:
+    """Texts (N,) as symbols (N, T), T of the longest one; block by block, since characters bound symbols but loosely."""
+    blocks = []
+    for start in range(0, len(texts), _TEXTS):
+        block = texts.slice(start, _TEXTS)
+        found = media.tokenised(block, tokenizer, 2 + (pc.max(pc.utf8_length(block)).as_py() or 0))
+        assert found.lengths is not None
+        blocks.append(found.data[:, : found.lengths.max()])
+    out = np.zeros((len(texts), max((b.shape[1] for b in blocks), default=0)), np.int32)
+    for start, rows in zip(range(0, len(texts), _TEXTS), blocks, strict=True):
+        out[start : start + len(rows), : rows.shape[1]] = rows
+    return out
 
 
 def codes(corpus: Corpus, name: str, splits: list[str]) -> np.ndarray:

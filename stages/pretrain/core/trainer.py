@@ -226,10 +226,14 @@ def teacher(seed: int, task: Task) -> Encoder | None:
 
 
 def parent(seed: int, task: Task, folder: Path) -> tuple[Encoder, EncoderCard]:
-    """The parent's encoder of the same seed, or its only one. Raises UserError where there is none of the seed."""
+    """The parent's encoder of the same seed, or its only one. Raises UserError where there is none of the seed.
+
+    It takes the node's media; a teacher may take other media, where `side:` hands the objective its column.
+    """
     found, where = encoders.seeds(folder), f"encoders.{task.key}"
     if seed not in found and len(found) != 1:
         raise UserError(f"the parent has no seed {seed}", where=f"{where}.seeds", do=f"choose among its seeds {found}")
     net, card = encoders.load(folder / f"seed={seed if seed in found else found[0]}")
-    encoders.fits(card, task.column, f"{where}.parent")
+    if task.node.use != "teacher" or card.column.name not in task.node.side:
+        encoders.fits(card, task.column, f"{where}.parent")
     return net, card

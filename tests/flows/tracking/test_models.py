@@ -151,3 +151,61 @@ def test_a_text_encoder_takes_texts_and_symbols_as_its_features_do(tmp_path: Pat
         wanted = net(net.frontend(torch.from_numpy(media.data), torch.from_numpy(media.lengths))).numpy()
     found = EncoderModel(folder).predict({"said": texts})
     np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_an_encoder_of_graphs_takes_them_as_a_corpus_stores_them(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    from flows.tracking.pyfunc import EncoderModel
+    from stages.common.column import Column
+    from stages.common.plan import TokenizerPlan
+    from stages.common.schema import Part
+    from stages.encoders.core import encoder as encoders
+    from stages.ingest.core.tokenizer import trained
+
+    graphs = [
+        {"nodes": ["renal failure", "flu"], "edges": [0, 1], "degree": [1, 3]},
+        {"nodes": ["flu"], "edges": [], "degree": [0]},
+    ]
+    folder = tmp_path / "seed=0"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(trained(lambda: iter(["renal failure", "flu"]), TokenizerPlan("words", 20)).to_str())
+    column, front = Column("around", "media", "graph"), Part("graph", {"nodes": 3, "length": 6})
+    back = Part("gcn", {"hidden": 8, "dim": 4, "heads": 1})
+    torch.manual_seed(0)
+    net = encoders.new(front, back, column, folder).eval()
+    encoders.save(folder, net, encoders.EncoderCard(front, back, column, "c", "d", "s", "taga", 0, 0, net.width))
+    media = decode(pa.array(graphs, column.type), column, net.frontend.contract)
+    assert media.lengths is not None
+    with torch.no_grad():
+        wanted = net(net.frontend(torch.from_numpy(media.data), torch.from_numpy(media.lengths))).numpy()
+    assert np.abs(wanted).max() > 0.01
+    np.testing.assert_allclose(EncoderModel(folder).predict({"around": graphs}), wanted, atol=1e-6)
+    np.testing.assert_allclose(EncoderModel(folder).predict(np.array(graphs)), wanted, atol=1e-6)
+    assert models.signature(folder).inputs is None
+
+
+def test_an_encoder_of_events_takes_them_as_a_corpus_stores_them(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    from flows.tracking.pyfunc import EncoderModel
+    from stages.common.column import Column
+    from stages.common.schema import Part
+    from stages.encoders.core import encoder as encoders
+
+    buy, look = {"time": 5.0, "code": "buy", "value": 2.0}, {"time": 9.0, "code": "look", "value": None}
+    sequences = [[buy, look], [look]]
+    folder = tmp_path / "seed=0"
+    folder.mkdir()
+    column = Column("events", "media", "events", classes=["buy", "look"])
+    front, back = Part("events", {"length": 3}), Part("event_gru", {"dim": 4})
+    torch.manual_seed(0)
+    net = encoders.new(front, back, column, folder).eval()
+    encoders.save(folder, net, encoders.EncoderCard(front, back, column, "c", "d", "s", "coles", 0, 0, net.width))
+    media = decode(pa.array(sequences, column.type), column, net.frontend.contract)
+    assert media.lengths is not None
+    with torch.no_grad():
+        wanted = net(net.frontend(torch.from_numpy(media.data), torch.from_numpy(media.lengths))).numpy()
+    assert np.abs(wanted[0] - wanted[1]).max() > 0.01
+    np.testing.assert_allclose(EncoderModel(folder).predict({"events": sequences}), wanted, atol=1e-6)
+    np.testing.assert_allclose(EncoderModel(folder).predict(sequences), wanted, atol=1e-6)
