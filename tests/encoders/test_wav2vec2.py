@@ -10,7 +10,7 @@ from torch import nn
 
 from stages.common.errors import ContractError, UserError
 from stages.encoders.backbones.wav2vec2 import ChannelNorm, Wav2Vec2, frames
-from stages.encoders.core.inputs import Padded
+from stages.encoders.core.inputs import Padded, Tokens
 from tests.encoders.conftest import Make
 from tests.oracles import wav2vec2 as slow
 from tests.peers.wav2vec2 import SMALL, config, copied
@@ -103,7 +103,21 @@ def test_what_it_cannot_take_is_refused(backbone: Make) -> None:
         backbone("wav2vec2", SHAPE, **(SMALL | {"heads": 3}))
     with pytest.raises(UserError, match="do not fill one frame"):
         backbone("wav2vec2", (1, 20), **SMALL)
+
+
+def test_frames_that_are_dropped_are_to_the_positions_as_padding_is(backbone: Make) -> None:
     net = backbone("wav2vec2", SHAPE, **SMALL)
-    tokens = net.embed(torch.randn(1, *SHAPE))
-    with pytest.raises(ContractError, match="do not drop them"):
-        net.encode(tokens.at(torch.tensor([[0, 2]])))
+    tokens = net.embed(torch.randn(2, *SHAPE))
+    n = tokens.h.shape[1]
+    with torch.no_grad():
+        whole = net.encode(tokens)
+        everything = torch.arange(n).flip(0).expand(2, -1)
+        for layer, turned in zip(whole, net.encode(tokens.at(everything)), strict=True):
+            torch.testing.assert_close(turned.flip(1), layer, rtol=1e-4, atol=1e-5)
+        kept = torch.tensor([0, 2, 3, n - 2])
+        alone = net.encode(tokens.at(kept.expand(2, -1)))
+        own = torch.zeros(2, n, dtype=torch.bool)
+        own[:, kept] = True
+        padded = net.encode(Tokens(tokens.h, own))
+    for layer, few in zip(padded, alone, strict=True):
+        torch.testing.assert_close(few, layer[:, kept], rtol=1e-4, atol=1e-5)

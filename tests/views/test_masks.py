@@ -160,8 +160,8 @@ def test_drawing_leaves_torchs_own_generator_alone() -> None:
 
 
 def test_the_streams_of_the_draws_are_apart() -> None:
-    words = {int(random.stream(0, 0, 0, name)) for name in (masks._SIDES, masks._PLACES, masks._PATCHES)}
-    assert len(words) == 3
+    words = {int(random.stream(0, 0, 0, name)) for name in (masks._SIDES, masks._PLACES, masks._PATCHES, masks._OPEN)}
+    assert len(words) == 4
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -112,17 +112,23 @@ class Wav2Vec2(TokenBackbone):
         return Tokens(h, tokens.own, tokens.position)
 
     def encode(self, tokens: Tokens) -> list[Tensor]:
-        """All frames of each item, since positions are relative to neighbours. Raises ContractError for some of them."""
-        if tokens.position is not None:
-            raise ContractError("backbone `wav2vec2` takes all frames of an item", do="hide frames, do not drop them")
+        """All frames of each item or some: in the convolution of the positions dropped ones are 0, as padding is."""
         h = tokens.h if tokens.own is None else tokens.h * tokens.own.unsqueeze(-1)
-        h = self._drop(self.norm(h + self.positions(h)))
+        h = self._drop(self.norm(h + self._placed(h, tokens.position)))
         mask, layers = seen(tokens.own), []
         for block in self.blocks:
             if not (self.training and self.layer_drop and float(torch.rand(())) < self.layer_drop):
                 h = block(h, mask)
             layers.append(h)
         return layers
+
+    def _placed(self, h: Tensor, position: Tensor | None) -> Tensor:
+        """What the positions add to h (B, N, dim), of frames at `position` (B, N) among all."""
+        if position is None:
+            return cast(Tensor, self.positions(h))
+        index = position.unsqueeze(-1).expand(-1, -1, h.shape[-1])
+        whole = h.new_zeros(len(h), int(position.max()) + 1, h.shape[-1]).scatter_add(1, index, h)
+        return cast(Tensor, self.positions(whole)).gather(1, index)
 
     def _drop(self, h: Tensor) -> Tensor:
         return F.dropout(h, self.dropout, self.training) if self.dropout else h

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from stages.common.errors import UserError
 from stages.views.core import random
@@ -20,7 +21,7 @@ Range = tuple[float, float]
 Grid = tuple[int, int]  # rows, columns of patches
 
 ATTEMPTS = 8  # placings drawn for a sample before the one with the largest context is taken
-_SIDES, _PLACES, _PATCHES = 0x536964, 0x506C61, 0x506174  # name the streams of the draws
+_SIDES, _PLACES, _PATCHES, _OPEN = 0x536964, 0x506C61, 0x506174, 0x4F7065  # name the streams of the draws
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,33 @@ def scattered(key: Key, grid: Grid, like: Masks) -> Masks:
     words = random.bits(random.stream(key.seed, key.epoch, key.sample, _PATCHES), patches)
     order = words.argsort(dim=1, stable=True)
     return Masks(order[:, :seen], order[:, seen : seen + hidden].unsqueeze(1))
+
+
+def inverse_blocks(state: Tensor, grid: Grid, *, hidden: float, side: int, own: Tensor | None = None) -> Tensor:
+    """state (S,): streams -> bool (S, N): True where one of the few blocks that stay visible lies.
+
+    Baevski et al. 2022, "data2vec 2.0", sec. 3 ("inverse block masking"): blocks of side x side patches are opened one after
+    another, in a random order of all places that overlap the grid, until a share 1 - hidden of an item's own n patches is
+    visible; of the block that reaches it some patches stay hidden, drawn evenly. So exactly n - round(hidden n) are visible,
+    one at least, and one at least is hidden where n > 1. A sequence is a grid of one row; side 1 is a mask of single patches.
+
+    own (S, N) bool: the item's own patches; None: all. Raises UserError for a share beyond 0 to 1 or a side below 1.
+    """
+    if not 0 < hidden < 1 or side < 1:
+        raise UserError(f"hidden {hidden:g} is a share between 0 and 1, side {side} a whole number from 1", where="masks")
+    rows, columns = grid
+    block = (min(side, rows), min(side, columns))
+    tall, wide = rows + block[0] - 1, columns + block[1] - 1  # places of a block, over the edges too
+    order = random.bits(random.stream(state, _OPEN), tall * wide).argsort(dim=1, stable=True).argsort(dim=1, stable=True)
+    # a patch opens with the first of the blocks over it, those whose corner lies up to `block` before it
+    windows = order.view(-1, 1, tall, wide).double()
+    first = -F.max_pool2d(-windows, block, stride=1).flatten(1)
+    own = torch.ones_like(first, dtype=torch.bool) if own is None else own
+    within = random.bits(random.stream(state, _PATCHES), rows * columns).argsort(dim=1, stable=True).argsort(dim=1, stable=True)
+    key = torch.where(own, first * (rows * columns) + within, torch.inf)
+    n = own.sum(1)
+    visible = torch.minimum((n - (hidden * n).round().long()).clamp_min(1), (n - 1).clamp_min(1))
+    return (key.argsort(dim=1, stable=True).argsort(dim=1, stable=True) < visible.unsqueeze(1)) & own
 
 
 def sides(grid: Grid, area: float, ratio: float) -> tuple[int, int]:
