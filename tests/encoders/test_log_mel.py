@@ -11,7 +11,8 @@ from stages.common import registry
 from stages.common.corpus import Column
 from stages.common.errors import UserError
 from stages.common.schema import Part
-from stages.encoders.frontends.log_mel import LogMel, mel_filters
+from stages.encoders.core.mel import mel_filters
+from stages.encoders.frontends.log_mel import LogMel
 from tests.oracles.mel import log_mel
 
 WAVE = Column("wave", "media", "waveform", rate=8000)

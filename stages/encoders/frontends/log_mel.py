@@ -13,6 +13,7 @@ from stages.common.errors import UserError
 from stages.common.registry import part
 from stages.encoders.core.encoder import Frontend
 from stages.encoders.core.inputs import Input, Padded
+from stages.encoders.core.mel import mel_filters
 from stages.encoders.core.wave import contract, level, samples_in_unit_range
 
 
@@ -78,14 +79,3 @@ class LogMel(Frontend):
         if not self.padded or lengths is None:
             return mel
         return Padded(mel, 1 + lengths // self.hop)
-
-
-def mel_filters(rate: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> Tensor:
-    """Triangular filters (n_mels, n_fft // 2 + 1), float32, peaks of 1, evenly spaced on the HTK mel scale."""
-    low, high = (2595 * math.log10(1 + f / 700) for f in (low_hz, high_hz))
-    mels = torch.linspace(low, high, n_mels + 2, dtype=torch.float64)
-    edges = 700 * (10 ** (mels / 2595) - 1)  # Hz
-    bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * rate / n_fft
-    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
-    return torch.minimum(rising, falling).clamp_min(0).float()

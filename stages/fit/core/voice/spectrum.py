@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stages.common.errors import UserError
+from stages.encoders.core.mel import mel_filters
 
 FLOOR = 1e-5  # of a band's power: -50 dB beside the level that recordings are brought to
 LEVEL = 0.1  # root mean square of a recording
@@ -45,11 +46,7 @@ class Spectrum:
     @functools.cached_property
     def filters(self) -> Tensor:
         """(bands, K) float32."""
-        top = 2595 * math.log10(1 + self.rate / 1400)
-        edges = 700 * (10 ** (torch.linspace(0, top, self.bands + 2, dtype=torch.float64) / 2595) - 1)
-        f = torch.arange(self.n_fft // 2 + 1, dtype=torch.float64) * self.rate / self.n_fft
-        left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-        return torch.minimum((f - left) / (centre - left), (right - f) / (right - centre)).clamp_min(0).float()
+        return mel_filters(self.rate, self.n_fft, self.bands, 0.0, self.rate / 2)
 
     def frames(self, samples: int) -> int:
         return 1 + samples // self.hop
