@@ -37,6 +37,8 @@ memory = Memory()
 _reaping = threading.Lock()  # a child's exit code can be read once, and starting another child reads those of all
 _BEGUN = "\x06\n"  # what a process says first: all after it is the command's
 _UNKNOWN = 255  # multiprocessing's code for a child whose end the server did not report
+_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGABRT, signal.SIGBUS, signal.SIGSEGV)
+_KILLED = {128 + s for s in _SIGNALS}  # how a shell that stays tells that its command was ended so
 running: dict[str, int] = {}  # the leaders' process ids, by the command's title
 
 
@@ -210,8 +212,10 @@ def _child(command: str, root: str, environment: Mapping[str, str], output: Conn
         code = _call(*stage, root) if stage else _shell(command)
     except KeyboardInterrupt:
         code = 130
-    if code < 0:
-        os.kill(os.getpid(), -code)  # ends as its command ended
+    if code < 0:  # ends as its command ended
+        with contextlib.suppress(OSError):  # SIGKILL has no handler to take away
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
     sys.exit(code)
 
 
@@ -234,5 +238,5 @@ def _shell(command: str) -> int:
     for line in command.splitlines():
         done = subprocess.run([os.environ.get("SHELL") or "/bin/sh", "-c", line], env={**os.environ, "PATH": path}, check=False)
         if done.returncode:
-            return done.returncode
+            return -(done.returncode - 128) if done.returncode in _KILLED else done.returncode
     return 0

@@ -63,12 +63,13 @@ def test_a_stage_that_hangs_is_stopped_and_tried_again_each_time_after_a_longer_
 
 
 KILLED = "was ended by signal 9; its processes held "
-SERVER = "int(Path(f'/proc/{os.getppid()}/stat').read_text().rpartition(')')[2].split()[1])"  # from which workers are forked
+WORKER = "os.getsid(0)"  # whose child the command is, or its shell's
+SERVER = f"int(Path(f'/proc/{{{WORKER}}}/stat').read_text().rpartition(')')[2].split()[1])"  # from which workers are forked
 
 
 @pytest.mark.parametrize(
     ("victim", "why"),
-    [("os.getpid()", KILLED), ("os.getppid()", KILLED), (SERVER, "its process was lost")],
+    [("os.getpid()", KILLED), (WORKER, KILLED), (SERVER, "its process was lost")],
     ids=["command", "worker", "server"],
 )
 def test_a_killed_process_is_tried_again_but_a_users_mistake_is_not(project: Path, victim: str, why: str) -> None:

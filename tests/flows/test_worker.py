@@ -58,6 +58,13 @@ def test_exit_codes_and_signals_are_told_apart(workspace: Path) -> None:
     assert not (workspace / "never").exists()
 
 
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])  # one stays and answers 128 + 9, another becomes the command
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_the_signal_that_ended_a_command_is_told_by_any_shell(workspace: Path, shell: str, by: signal.Signals) -> None:
+    for command in (f"{sys.executable} -c 'import os; os.kill(os.getpid(), {by:d})'", f"exit {128 + by}"):
+        assert worker.run(command, workspace, workspace / "log", environment={"SHELL": shell}).code == -by
+
+
 def test_a_stage_is_called_with_its_arguments_in_the_workspace(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[object] = []
     monkeypatch.setattr(
