@@ -1,6 +1,6 @@
 """ABX with dynamic time warping beside Python loops that compare each pair once: same items, same error, in turns.
 
-    python benchmarks/abx.py [--items 200] [--frames 43] [--columns 64] [--rounds 3] [--threads 1] [--precision float32]
+    python benchmarks/abx.py [--items 200] [--frames 43] [--columns 64] [--rounds 3] [--threads 1] [--precision float32] [--alone]
 
 plain loop: frame by frame, as the tests' reference has it; timed over `--sample` pairs and taken to all of them. tuned loop:
 NumPy gives a pair's frame distances at once, plain lists warp them (faster than NumPy's scalars), and triples are counted from
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import resource
 import statistics
 import sys
 import time
@@ -25,6 +26,7 @@ parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--sample", type=int, default=40)
 parser.add_argument("--precision", default="float32", choices=["float32", "float64"])
+parser.add_argument("--alone", action="store_true")
 args = parser.parse_args()
 os.environ.update({name: str(args.threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")})
 
@@ -118,6 +120,12 @@ def timed(task: object, *given: object) -> tuple[float, float]:
 def main() -> None:
     x, on = items()
     batched(x[:20], on[:20])  # the libraries are loaded
+    if args.alone:
+        seconds, error = timed(batched, x, on)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"{args.items} items, {args.items * (args.items - 1) // 2} pairs, {args.threads} thread(s), {args.precision}")
+        print(f"batched {seconds:.0f} s; error {error:.6f}; {peak:.2f} GiB at most, libraries and items included")
+        return
     ours, tuned = zip(*[(timed(batched, x, on), timed(loop, x, on)) for _ in range(args.rounds)], strict=True)
     fast, slow = (statistics.median(seconds for seconds, _ in rounds) for rounds in (ours, tuned))
     slowest = plain(x, args.sample)
