@@ -1,6 +1,7 @@
 """ABX with dynamic time warping beside Python loops that compare each pair once: same items, same error, in turns.
 
-    python benchmarks/abx.py [--items 200] [--frames 43] [--columns 64] [--rounds 3] [--threads 1] [--precision float32] [--alone]
+    python benchmarks/abx.py [--items 200] [--frames 43] [--columns 64] [--rounds 3] [--threads 1]
+                             [--precision float32] [--alone]
 
 plain loop: frame by frame, as the tests' reference has it; timed over `--sample` pairs and taken to all of them. tuned loop:
 NumPy gives a pair's frame distances at once, plain lists warp them (faster than NumPy's scalars), and triples are counted from
