@@ -58,7 +58,17 @@ def set_threads(count: int) -> None:
     torch.set_num_threads(count)
     with contextlib.suppress(RuntimeError):  # may be set once only
         torch.set_num_interop_threads(1)
+    set_numpy_threads(count)
     _keep_freed_memory()
+
+
+def set_numpy_threads(count: int) -> None:
+    """The threads of NumPy's and SciPy's matrix products, without importing torch."""
+    os.environ["OPENBLAS_NUM_THREADS"] = str(count)  # for what is loaded later
+    with contextlib.suppress(ImportError):  # pretraining and extraction run without it, too
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(count, user_api="blas")
 
 
 def _keep_freed_memory() -> None:

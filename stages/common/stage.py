@@ -90,6 +90,7 @@ def execute(
     target: Target,
 ) -> Path:
     """The same without a command line. Returns the folder it made. Raises UserError."""
+    process.set_numpy_threads(1)  # sums depend on it; a stage with `threads:` sets its own
     node = None if stage == "report" else whole.node(stage, key)
     given = dict(inputs(key, node, workspace))
     out = target(key, node, workspace)

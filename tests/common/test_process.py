@@ -86,18 +86,21 @@ def test_one_job_works_in_this_process() -> None:
     assert per_seed(slow_first, [], jobs=2) == []
 
 
-def threads(seed: int) -> int:
+def threads(seed: int) -> tuple[int, set[int]]:
+    import numpy  # noqa: F401  it brings a library of its own
     import torch
+    from threadpoolctl import threadpool_info
 
-    return torch.get_num_threads()
+    return torch.get_num_threads(), {pool["num_threads"] for pool in threadpool_info() if pool["internal_api"] == "openblas"}
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_every_seed_has_the_threads_it_was_given(jobs: int) -> None:
     try:
-        assert per_seed(threads, [0, 1], jobs=jobs, threads=2) == [2, 2]
+        assert per_seed(threads, [0, 1], jobs=jobs, threads=2) == [(2, {2})] * 2
     finally:
         process.set_threads(1)
+    assert threads(0) == (1, {1})
 
 
 def fail(seed: int) -> int:

@@ -9,7 +9,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy  # noqa: F401  it brings a library of its own
 import pytest
+from threadpoolctl import threadpool_info
 
 from stages.common import atomic, plan, process, stage
 from stages.common.errors import ContractError, UserError
@@ -100,6 +102,13 @@ def test_the_nodes_digest_changes_with_its_plan_its_input_and_nothing_else(works
 def test_an_output_does_not_change_when_nothing_does(workspace: Workspace) -> None:
     digests = [atomic.manifest(execute(workspace))["digest"] for _ in range(2)]
     assert digests[0] == digests[1]
+
+
+def test_sums_of_numpy_do_not_depend_on_the_machines_cores(workspace: Workspace) -> None:
+    found: list[set[int]] = []
+    process.set_numpy_threads(2)
+    execute(workspace, lambda job: found.append({p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}))
+    assert found == [{1}]
 
 
 def test_a_damaged_input_is_named_before_any_work(workspace: Workspace) -> None:
