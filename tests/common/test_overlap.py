@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stages.extract.overlap import Ahead, Behind
+from stages.common.overlap import Ahead, Behind
 
 
 def test_items_come_in_order_and_end() -> None:
