@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import torch.distributed as dist
@@ -67,13 +68,16 @@ def test_a_cut_run_goes_on_to_the_same_bytes_with_any_number_of_threads(
 
 
 def test_a_corpus_that_is_refused_for_its_size_trains_from_a_stream(
-    pretrain: Pretrain, monkeypatch: pytest.MonkeyPatch
+    pretrain: Pretrain, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda: 2 * 60 * 64 - 2)  # a byte less than its decoded pictures need
+    image_corpus(workspace.root / "data/corpora/many", n=400)
+    many: dict[str, Any] = {"corpus": "many", "parent": "corpora/many", "epochs": 1}
+    monkeypatch.setattr(memory, "free_memory", lambda: 2 * 240 * 64 - 2)  # its decoded pictures take half of it and a byte
     with pytest.raises(UserError, match=r"`stream: \{\}` in the encoder"):
-        pretrain()
-    monkeypatch.setattr(memory, "free_memory", lambda: 2 * 3 * 2_000)  # of three row groups with all their columns
-    pretrain(stream={"window": 1})
+        pretrain(**many)
+    with pytest.raises(UserError, match=r"lower `stream\.window`"):
+        pretrain(**many, stream={"window": 1000})
+    assert (pretrain(**many, stream={"window": 1}) / "seed=0/encoder.safetensors").exists()
 
 
 def test_units_are_those_of_a_corpus_that_is_held(pretrain: Pretrain, workspace: Workspace) -> None:
@@ -156,14 +160,14 @@ print(len(groups), seen, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def pixels(folder: Path, n: int) -> Path:
-    """n random pictures of 3 kB each, written a few at a time."""
-    rng = np.random.default_rng(0)
+    """n random pictures of 3 kB each."""
     columns = [*corpus.KEYS, Column("image", "media", "pixels", shape=[32, 32, 3])]
     folder.mkdir(parents=True)
     writer = CorpusWriter(folder, columns)
+    values = pa.array(np.random.default_rng(0).integers(0, 256, 1000 * 3072, np.uint8))
     for at in range(0, n, 1000):
-        values = rng.integers(0, 256, (1000, 3072), np.uint8)
-        writer.write([{"id": f"{at + i}", "split": "train", "group": "g", "image": v} for i, v in enumerate(values)])
+        keys = pa.array([str(at + i) for i in range(1000)]), pa.array(["train"] * 1000), pa.array(["g"] * 1000)
+        writer.write(pa.record_batch([*keys, pa.FixedSizeListArray.from_arrays(values, 3072)], writer.schema))
     writer.close()
     card = corpus.Card("c", "t", "none", "simulated", {}, columns, {"train": n}, {"train": 1}, writer.shards, "d")
     corpus.write_card(folder, card)
@@ -171,10 +175,11 @@ def pixels(folder: Path, n: int) -> Path:
     return folder
 
 
-def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
-    """12 and 96 row groups, of which about 6 are in memory: 98 MB more of media, held, would be 32 times what is allowed."""
+def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """About 16 and 128 row groups of 0.8 MB, of which 6 are in memory at most; the larger corpus has 84 MB more of media."""
+    monkeypatch.setattr(corpus, "ROW_GROUP_BYTES", 1 << 20)
     found = []
-    for n in (5_000, 40_000):
+    for n in (4_000, 32_000):
         command = [sys.executable, "-c", MEASURED, str(pixels(tmp_path / str(n), n))]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "ARROW_DEFAULT_MEMORY_POOL": "system"}
         said = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, timeout=120).stdout
