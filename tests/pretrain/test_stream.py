@@ -16,11 +16,12 @@ from stages.common.errors import ContractError, UserError
 from stages.common.plan import EncoderPlan, MonitorPlan, StreamPlan
 from stages.common.schema import Part
 from stages.encoders.core.encoder import Frontend
-from stages.pretrain.core import data, memory, streaming
+from stages.pretrain.core import data, memory, streaming, watched
 from stages.pretrain.core.distributed import World
-from stages.pretrain.core.groups import Groups, Reader
 from stages.pretrain.core.items import Items, Schedule
+from stages.pretrain.core.row_groups import Reader, RowGroups
 from stages.pretrain.core.stream import Stream
+from stages.views.core import random
 from tests.pretrain.media import FRONTENDS, frontend, media_corpus
 
 SPLITS = ["train", "test"]
@@ -29,7 +30,7 @@ SPLITS = ["train", "test"]
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     made = media_corpus(tmp_path_factory.mktemp("corpora") / "c")
-    assert len(Groups.of(made, SPLITS)) > 12
+    assert len(RowGroups.of(made, SPLITS)) > 12
     return made
 
 
@@ -41,7 +42,7 @@ def plan(name: str, **changes: Any) -> EncoderPlan:
 
 def streamed(corpus: Corpus, name: str, window: int = 3, threads: int = 1) -> tuple[Stream, Frontend]:
     column, made = corpus.card.media(name), frontend(corpus, name)
-    return Stream(Reader(corpus, Groups.of(corpus, SPLITS), SPLITS, column, "kind"), made.contract, window, threads), made
+    return Stream(Reader(corpus, RowGroups.of(corpus, SPLITS), SPLITS, column, "kind"), made.contract, window, threads), made
 
 
 def held(corpus: Corpus, name: str, folder: Path) -> Items:
@@ -104,7 +105,7 @@ def test_columns_beside_the_media_come_with_the_batch(corpus: Corpus, tmp_path: 
     node = plan("wave", side=["number"], stream=StreamPlan(2))
     streaming.prepare(corpus, corpus.card.media("wave"), made, node, tmp_path, "encoders.e")
     side = data.sides(tmp_path / data.TRAIN)
-    reader = Reader(corpus, Groups.load(tmp_path / "train/groups.npy"), SPLITS, corpus.card.media("wave"), None)
+    reader = Reader(corpus, RowGroups.load(tmp_path / "train/groups.npy"), SPLITS, corpus.card.media("wave"), None)
     numbers = corpus.table(["number"])["number"].to_numpy()
     for drawn in Stream(reader, made.contract, 2, side=side).batches(whole()):
         np.testing.assert_array_equal(drawn.items.side["number"], numbers[drawn.items.rows].astype(np.float32))
@@ -112,15 +113,20 @@ def test_columns_beside_the_media_come_with_the_batch(corpus: Corpus, tmp_path: 
 
 @pytest.mark.parametrize("label", ["kind", None])
 def test_the_monitor_looks_at_the_items_that_it_looks_at_in_a_corpus_that_is_held(
-    corpus: Corpus, tmp_path: Path, label: str | None
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: str | None
 ) -> None:
+    """Labels are read seven at a time; a corpus that is held has them all and takes the first of a permutation."""
+    monkeypatch.setattr(watched, "_ROWS", 7)
     column, made, monitor = corpus.card.media("series"), frontend(corpus, "series"), MonitorPlan(label=label, rows=9)
     node = plan("series", monitor=monitor, stream=StreamPlan(2))
     streaming.prepare(corpus, column, made, node, tmp_path / "s", "encoders.e")
     data.decode(corpus, column, made, plan("series", monitor=monitor), tmp_path / "h", "cpu")
     items = data.read(tmp_path / "h" / data.TRAIN)
-    bank = items.at(torch.from_numpy(data.watched(corpus, monitor, SPLITS)))
-    assert len(bank) == 9
+    candidates = torch.arange(72) if label is None else (items.labels >= 0).nonzero()[:, 0]
+    bank = items.at(candidates[random.permutation(watched._CHOICE, 0, len(candidates))[:9]].sort().values)
+    assert len(bank) == 9 and watched.monitored(items.labels.numpy(), monitor).tolist() == [
+        int((items.rows == row).nonzero()) for row in bank.rows
+    ]
     assert_same(data.read(tmp_path / "s" / data.BANK), bank)
     assert_same(data.read(tmp_path / "s" / data.VALID), data.read(tmp_path / "h" / data.VALID))
 
@@ -184,7 +190,7 @@ def test_what_cannot_be_streamed_is_refused_before_anything_is_read(
 
 
 def test_windows_that_do_not_fit_in_memory_are_refused(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    largest = int(Groups.of(corpus, SPLITS).stored.max())
+    largest = int(RowGroups.of(corpus, SPLITS).stored.max())
     arguments = (corpus, corpus.card.media("wave"), frontend(corpus, "wave"), plan("wave", stream=StreamPlan(2)))
     monkeypatch.setattr(memory, "free_memory", lambda: 2 * 4 * 3 * 2 * largest)
     streaming.prepare(*arguments, tmp_path / "m", "encoders.e", seeds=4)

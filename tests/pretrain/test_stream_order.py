@@ -8,16 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.pretrain.core.groups import Groups
 from stages.pretrain.core.items import Schedule
+from stages.pretrain.core.row_groups import RowGroups
 from stages.pretrain.core.shuffle import Shuffle
 from stages.views.core import random
 
 
-def groups(counts: list[int]) -> Groups:
+def groups(counts: list[int]) -> RowGroups:
     count = np.array(counts, np.int64)
     number = np.arange(len(count))
-    return Groups(number * 0, number, np.cumsum(count) - count, np.cumsum(count) - count, count, count)
+    return RowGroups(number * 0, number, np.cumsum(count) - count, np.cumsum(count) - count, count, count)
 
 
 def drawn(shuffle: Shuffle, schedule: Schedule) -> list[tuple[int, int]]:

@@ -143,13 +143,13 @@ from pathlib import Path
 import torch
 from stages.common import process
 from stages.common.corpus import Corpus
-from stages.pretrain.core.groups import Groups, Reader
+from stages.pretrain.core.row_groups import RowGroups, Reader
 from stages.pretrain.core.items import Schedule
 from stages.pretrain.core.stream import Stream
 process.set_threads(1)
 corpus = Corpus(Path(sys.argv[1]))
 column = corpus.card.media()
-groups = Groups.of(corpus, ["train"])
+groups = RowGroups.of(corpus, ["train"])
 contract = {"kind": "image", "height": 32, "width": 32, "channels": 3}
 stream = Stream(Reader(corpus, groups, ["train"], column, None), contract, 2, 2)
 per_epoch = groups.items // 64

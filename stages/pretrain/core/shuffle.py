@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.pretrain.core.groups import Groups
 from stages.pretrain.core.items import Schedule
+from stages.pretrain.core.row_groups import RowGroups
 from stages.views.core import random
 
 _WINDOWS = 0x77696E64  # names the draw of the groups' order
@@ -36,7 +36,7 @@ class Shuffle:
     Items have the keys that they have where a corpus is held whole (`random.permutation`). So one window gives that very order.
     """
 
-    def __init__(self, groups: Groups, window: int) -> None:
+    def __init__(self, groups: RowGroups, window: int) -> None:
         self.groups, self.window = groups, window
 
     def windows(self, seed: int, epoch: int) -> list[np.ndarray]:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from stages.common import media
 from stages.common.overlap import Spread
-from stages.pretrain.core.groups import Group, Groups, Reader
 from stages.pretrain.core.items import BLOCK, Drawn, Items, Partners, Schedule
+from stages.pretrain.core.row_groups import Reader, RowGroup, RowGroups
 from stages.pretrain.core.shuffle import Shuffle, Turn
 
 
@@ -103,7 +103,7 @@ class Stream:
             drawing.close()
             reading.close()
 
-    def _decoded(self, parts: list[Group], back: np.ndarray) -> Items:
+    def _decoded(self, parts: list[RowGroup], back: np.ndarray) -> Items:
         """Items of several groups, put in the order `back` (B,) of their places in `parts`; on the CPU, pinned for a GPU."""
         parts = parts or [self.reader.nothing()]
         stored = pa.concat_arrays([part.media for part in parts])
@@ -131,10 +131,10 @@ class _Batch:
 
     epoch: int
     index: Tensor
-    held: dict[int, Group]
+    held: dict[int, RowGroup]
 
 
-def _cut(turns: Iterator[Turn], order: Callable[[Turn], Tensor], groups: Iterator[Group], size: int) -> Iterator[_Batch]:
+def _cut(turns: Iterator[Turn], order: Callable[[Turn], Tensor], groups: Iterator[RowGroup], size: int) -> Iterator[_Batch]:
     """The turns' items in batches of `size`, the last one of all shorter. groups: those of the turns, one after another."""
     nothing = torch.empty(0, dtype=torch.int64)
     rest = _Batch(0, nothing, {})  # of the turns before, not yet a whole batch
@@ -153,7 +153,7 @@ def _cut(turns: Iterator[Turn], order: Callable[[Turn], Tensor], groups: Iterato
         yield rest
 
 
-def _places(groups: Groups, index: np.ndarray) -> tuple[dict[int, np.ndarray], np.ndarray]:
+def _places(groups: RowGroups, index: np.ndarray) -> tuple[dict[int, np.ndarray], np.ndarray]:
     """{group: places in it} of items (B,), group by group; and where in that order each of them is, (B,)."""
     holding = groups.holding(index)
     order = np.argsort(holding, kind="stable")

@@ -12,8 +12,8 @@ from stages.common.corpus import Column, Corpus
 from stages.common.plan import EncoderPlan
 from stages.encoders.core.encoder import Frontend
 from stages.pretrain.core import data
-from stages.pretrain.core.groups import Groups, Reader
 from stages.pretrain.core.memory import check_fits
+from stages.pretrain.core.row_groups import Reader, RowGroups
 from stages.pretrain.core.stream import Stream
 from stages.pretrain.core.task import Task
 from stages.pretrain.core.watched import check_label, watched
@@ -41,7 +41,7 @@ def prepare(
     validation.streamed(node, where)
     data.check_splits(corpus, node)
     check_label(corpus, node.monitor)
-    groups = Groups.of(corpus, node.splits)
+    groups = RowGroups.of(corpus, node.splits)
     window = min(node.stream.window, len(groups))
     check_fits(
         seeds * _WINDOWS * window * int(groups.stored.max()),
@@ -54,7 +54,7 @@ def prepare(
     groups.save(folder / data.TRAIN / _GROUPS)
     data.save_sides(corpus, frontend, node, folder)
 
-    def stream(splits: Sequence[str], found: Groups) -> Stream:
+    def stream(splits: Sequence[str], found: RowGroups) -> Stream:
         return Stream(Reader(corpus, found, splits, column, node.monitor.label), frontend.contract, window, threads)
 
     items = stream(node.splits, groups)
@@ -63,7 +63,7 @@ def prepare(
         valid = [data.VALID]
         chosen = torch.from_numpy(watched(corpus, node.monitor, valid))
         if len(chosen):
-            data.save(stream(valid, Groups.of(corpus, valid)).at(chosen), folder / data.VALID)
+            data.save(stream(valid, RowGroups.of(corpus, valid)).at(chosen), folder / data.VALID)
     return items
 
 
@@ -75,5 +75,5 @@ def opened(task: Task, device: torch.device) -> Stream:
         "frontend", node.frontend, task.column, Path(task.assets), where=f"encoders.{task.key}.frontend"
     )
     folder = Path(task.media) / data.TRAIN
-    reader = Reader(corpus, Groups.load(folder / _GROUPS), node.splits, task.column, node.monitor.label)
+    reader = Reader(corpus, RowGroups.load(folder / _GROUPS), node.splits, task.column, node.monitor.label)
     return Stream(reader, frontend.contract, node.stream.window, task.decode_threads, device, data.sides(folder))

@@ -13,7 +13,7 @@ from stages.common.plan import MonitorPlan
 from stages.views.core import random
 
 _CHOICE = 0x6B4E4E  # names the draw of the monitor's rows, the same for every seed
-_ROWS = 65_536  # items looked at at once, where there is no label
+_ROWS = 65_536  # items looked at at once
 
 
 def monitored(labels: np.ndarray, monitor: MonitorPlan) -> np.ndarray:
@@ -27,7 +27,7 @@ def watched(corpus: Corpus, monitor: MonitorPlan, splits: list[str]) -> np.ndarr
         count = corpus.count(splits)
         return _chosen((np.full(min(_ROWS, count - at), -1) for at in range(0, count, _ROWS)), monitor)
     check_label(corpus, monitor)
-    batches = corpus.batches([monitor.label], splits)
+    batches = corpus.batches([monitor.label], splits, rows=_ROWS)
     return _chosen((b.column(0).fill_null(-1).to_numpy(zero_copy_only=False) for b in batches), monitor)
 
 

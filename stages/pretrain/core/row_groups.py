@@ -15,7 +15,7 @@ from stages.common.corpus import Column, Corpus
 
 
 @dataclass(frozen=True)
-class Groups:
+class RowGroups:
     """G row groups in corpus order, (G,) int64 each; the items of the chosen splits are numbered through them from 0.
 
     shard, number: where a group lies. row: the corpus row that it begins with. first: its first item. count: its items, 1 or
@@ -30,7 +30,7 @@ class Groups:
     stored: np.ndarray
 
     @staticmethod
-    def of(corpus: Corpus, splits: Sequence[str]) -> Groups:
+    def of(corpus: Corpus, splits: Sequence[str]) -> RowGroups:
         """Reads the column `split` of every row group and nothing else."""
         wanted, found = pa.array(splits, pa.string()), []
         row = first = 0
@@ -42,11 +42,11 @@ class Groups:
                 if count:
                     found.append((shard, number, row, first, count, about.row_group(number).total_byte_size))
                 row, first = row + len(split), first + count
-        return Groups(*np.array(found, np.int64).reshape(-1, 6).T)
+        return RowGroups(*np.array(found, np.int64).reshape(-1, 6).T)
 
     @staticmethod
-    def load(path: Path) -> Groups:
-        return Groups(*np.load(path))
+    def load(path: Path) -> RowGroups:
+        return RowGroups(*np.load(path))
 
     def save(self, path: Path) -> None:
         np.save(path, np.stack(astuple(self)))
@@ -64,25 +64,25 @@ class Groups:
 
 
 @dataclass(frozen=True)
-class Group:
+class RowGroup:
     """n items of one row group: media (n,) as stored; rows of the corpus and labels, -1 for none, (n,) int64."""
 
     media: pa.Array
     rows: np.ndarray
     labels: np.ndarray
 
-    def take(self, place: np.ndarray) -> Group:
-        return Group(self.media.take(pa.array(place)), self.rows[place], self.labels[place])
+    def take(self, place: np.ndarray) -> RowGroup:
+        return RowGroup(self.media.take(pa.array(place)), self.rows[place], self.labels[place])
 
 
 class Reader:
     """Reads one row group at a time: the media, and the label if there is one, of the items of the chosen splits."""
 
-    def __init__(self, corpus: Corpus, groups: Groups, splits: Sequence[str], column: Column, label: str | None) -> None:
+    def __init__(self, corpus: Corpus, groups: RowGroups, splits: Sequence[str], column: Column, label: str | None) -> None:
         self.corpus, self.groups, self.column, self.label = corpus, groups, column, label
         self.splits = pa.array(splits, pa.string())
 
-    def __call__(self, group: int) -> Group:
+    def __call__(self, group: int) -> RowGroup:
         """Raises ContractError where the shard is damaged, or holds nulls."""
         names = dict.fromkeys([self.column.name, "split", *([] if self.label is None else [self.label])])
         where = (int(self.groups.shard[group]), int(self.groups.number[group]))
@@ -91,8 +91,8 @@ class Reader:
         labels = np.full(batch.num_rows, -1, np.int64)
         if self.label is not None:
             labels = batch.column(self.label).fill_null(-1).to_numpy(zero_copy_only=False)
-        whole = Group(batch.column(self.column.name), self.groups.row[group] + np.arange(batch.num_rows), labels)
+        whole = RowGroup(batch.column(self.column.name), self.groups.row[group] + np.arange(batch.num_rows), labels)
         return whole if len(place) == batch.num_rows else whole.take(place)
 
-    def nothing(self) -> Group:
-        return Group(pa.array([], self.column.type), np.empty(0, np.int64), np.empty(0, np.int64))
+    def nothing(self) -> RowGroup:
+        return RowGroup(pa.array([], self.column.type), np.empty(0, np.int64), np.empty(0, np.int64))
