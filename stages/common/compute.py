@@ -30,6 +30,7 @@ class ComputePlan:
 
     device: str = "auto"
     jobs: int | None = None  # seeds of a node at once; default: the cores it is given
+    decode_threads: int | None = None  # of each seed that trains from a stream; default: its share of the cores
     slots: SlotsPlan = field(default_factory=SlotsPlan)
     needs: dict[str, NeedPlan] = field(default_factory=dict)  # by stage
     retries: int = 2  # of what may pass: a killed process, a time limit, the disk, the network

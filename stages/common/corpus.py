@@ -220,6 +220,18 @@ class Corpus:
             except (OSError, pa.ArrowException) as error:
                 raise ContractError(f"the shard is damaged: {error}", where=path, do="run the ingest again") from None
 
+    def row_group(self, shard: int, group: int, columns: Sequence[str]) -> pa.RecordBatch:
+        """Columns of one row group of a shard, whole. Raises ContractError where it is damaged or holds nulls."""
+        path = self.files[shard]
+        try:
+            table = pq.ParquetFile(path, pre_buffer=False).read_row_group(group, columns=list(columns), use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise ContractError(f"the shard is damaged: {error}", where=path, do="run the ingest again") from None
+        arrays = [table[name].chunk(0) if table[name].num_chunks == 1 else table[name].combine_chunks() for name in columns]
+        batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
+        self._no_nulls(batch, path)
+        return batch
+
     def count(self, splits: Sequence[str] | None = None) -> int:
         return sum(n for split, n in self.card.counts.items() if splits is None or split in splits)
 

@@ -113,6 +113,13 @@ class MonitorPlan:
 
 
 @dataclass(frozen=True)
+class StreamPlan:
+    """A corpus that is read as it trains. window: row groups (4 to 8 MB each) whose items are shuffled together."""
+
+    window: int = 16
+
+
+@dataclass(frozen=True)
 class EncoderPlan(Variant):
     """encoders.<name>: one encoder per seed, pretrained on a corpus (objective `none`: left at random)."""
 
@@ -136,6 +143,7 @@ class EncoderPlan(Variant):
     compile: bool = False
     snapshot_every: int = 200  # steps between resumable snapshots
     monitor: MonitorPlan = field(default_factory=MonitorPlan)
+    stream: StreamPlan | None = None  # null: the corpus is decoded before the first step, and has to fit
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     threads: int = 1
 

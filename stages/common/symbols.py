@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class Symbols:
         except Exception as error:  # the library raises nothing more precise
             raise ContractError(f"the tokenizer cannot be read: {error}", where=path, do="run the ingest again") from None
         self.tokenizer.encode_special_tokens = True
+        self._learning = threading.Lock()  # several threads may decode texts of one corpus
         self._forget()
 
     def _forget(self) -> None:
@@ -52,9 +54,10 @@ class Symbols:
         if self.by_word:
             words = pc.split_pattern(texts, " ")
             pieces, pieces_of = words.flatten(), np.diff(words.offsets.to_numpy())
-        number = self._numbers(pieces)
-        counts = self.count[number]
-        symbols = self.flat[_ranges(self.start[number], counts)]
+        with self._learning:
+            number = self._numbers(pieces)
+            counts = self.count[number]
+            symbols = self.flat[_ranges(self.start[number], counts)]
         ends = np.cumsum(pieces_of)
         upto = np.concatenate([[0], np.cumsum(counts)])  # symbols before each piece, and before the end
         first, own = upto[ends - pieces_of], upto[ends] - upto[ends - pieces_of]  # of each text

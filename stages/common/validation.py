@@ -10,7 +10,7 @@ from stages.common import registry
 from stages.common.claim import ClaimPlan
 from stages.common.errors import UserError, unknown
 from stages.common.media import SPECIAL
-from stages.common.plan import SECTIONS, Plan, SplitPlan, TaskPlan
+from stages.common.plan import SECTIONS, EncoderPlan, Plan, SplitPlan, TaskPlan
 from stages.common.schema import convert
 
 _SLUG = re.compile(r"[A-Za-z0-9_]+")
@@ -52,6 +52,7 @@ def validate(plan: Plan) -> None:
             raise UserError("there is no parent to be the teacher", where=f"{where}.use", do="write `parent: encoders/<name>`")
         if encoder.monitor.label is not None:
             _refer("label", encoder.monitor.label, plan.corpora[encoder.corpus].labels, f"{where}.monitor")
+        streamed(encoder, where)
     _acyclic("encoders", "parent", {name: e.parent for name, e in plan.encoders.items()})
     for name, features in plan.features.items():
         _refer("corpus", features.corpus, plan.corpora, f"features.{name}")
@@ -64,6 +65,19 @@ def validate(plan: Plan) -> None:
     for name, system in plan.systems.items():
         for claim_name, claim in system.claims.items():
             _claim(f"systems.{name}.claims.{claim_name}", claim, plan.tasks_of(name))
+
+
+def streamed(node: EncoderPlan, where: str) -> None:
+    """What a node with `stream:` cannot have. Raises UserError."""
+    if node.stream is None:
+        return
+    _at_least(1, f"{where}.stream", node.stream, "window")
+    if node.pairs is not None:
+        raise UserError(
+            "an item's partner may lie anywhere in the corpus, a stream has what lies near at hand",
+            where=f"{where}.pairs",
+            do="leave out `stream:`, so that the corpus is decoded whole, or leave out `pairs:`",
+        )
 
 
 def _variants(section: str, nodes: Mapping[str, Any]) -> None:

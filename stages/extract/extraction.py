@@ -14,6 +14,7 @@ from stages.common import atomic, features, process
 from stages.common.corpus import Column, Corpus
 from stages.common.errors import ContractError, UserError
 from stages.common.features import FeaturesInfo
+from stages.common.overlap import Ahead, Behind
 from stages.common.plan import FeaturesPlan
 from stages.common.progress import Progress
 from stages.common.schema import as_plain
@@ -21,7 +22,6 @@ from stages.common.stage import Job
 from stages.encoders.core import encoder as encoders
 from stages.extract import rows, shards
 from stages.extract.embed import Batch, Embedder, decoded
-from stages.extract.overlap import Ahead, Behind
 
 
 @dataclass(frozen=True)

@@ -327,6 +327,20 @@ def test_media_without_bytes_are_named_when_read(tmp_path: Path) -> None:
     assert (caught.value.what, caught.value.where) == ("column 'm' holds nulls", str(folder / "part-00000.parquet"))
 
 
+def test_row_groups_one_by_one_are_the_shards_and_are_checked_as_they_are_read(tmp_path: Path) -> None:
+    given: list[dict[str, object]] = [
+        {"id": f"{i}", "split": "train", "group": "g", "m": np.random.default_rng(i).bytes(200_000).hex()} for i in range(50)
+    ]
+    corpus = Corpus(write_corpus(tmp_path / "c", [Column("m", "media", "text")], given))
+    found = [corpus.row_group(0, g, ["m", "id"]) for g in range(len(group_bytes(corpus.files[0])))]
+    assert len(found) > 2 and found[0].schema.names == ["m", "id"]
+    assert [text for batch in found for text in batch.column(0).to_pylist()] == [row["m"] for row in given]
+    given = rows({"bytes": b"png", "path": None})
+    given[3]["m"] = {"bytes": None, "path": "lost.png"}
+    with pytest.raises(ContractError, match="column 'm' holds nulls"):
+        Corpus(write_corpus(tmp_path / "d", [Column("m", "media", "image")], given)).row_group(0, 0, ["m"])
+
+
 def test_a_series_with_a_hole_is_named_when_read(tmp_path: Path) -> None:
     folder = write_corpus(tmp_path / "c", [Column("m", "media", "series", shape=[-1, 1])], rows([1.0, None]))
     with pytest.raises(ContractError, match="column 'm' holds nulls"):

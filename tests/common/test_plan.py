@@ -312,6 +312,14 @@ def test_the_share_of_quarantined_items_is_a_share() -> None:
     assert mistake(corpora__digits__quarantine_share=2).where == "corpora.digits"
 
 
+def test_a_stream_has_a_window_and_no_pairs() -> None:
+    typed(plan_with(encoders__a__stream={}))
+    typed(plan_with(encoders__a__pairs="digit"))
+    assert mistake(encoders__a__stream={"window": 0}).what == "window must be 1 or more, got 0"
+    error = mistake(encoders__a__stream={}, encoders__a__pairs="digit")
+    assert error.where == "encoders.a.pairs" and "leave out `stream:`" in str(error.do)
+
+
 def test_an_encoder_may_be_left_untrained() -> None:
     typed(plan_with(encoders__a__epochs=0))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -94,6 +97,27 @@ def test_a_tokenizer_that_was_made_anew_is_read_anew_and_what_is_remembered_is_b
             kept.rows(pa.array([text]), 6)[0].tolist() == tokenised(pa.array([text], pa.string()), str(path), 6).data.tolist()
         )
         assert len(kept.place) <= 3
+
+
+def test_several_threads_may_learn_words_of_one_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would take the next number for its new word: the one that remembers first waits for the other, at first in vain."""
+    words = [f"{a}{b}" for a in "abcdefgh" for b in "abcdefgh"]
+    path = str(learn(tmp_path, "words", [" ".join(words)]) / TOKENIZER)
+    expected = [tokenised(pa.array([w]), path, 3).data.tolist() for w in words]
+    kept = symbols.Symbols(Path(path))
+    both = threading.Barrier(2)
+
+    class Slow(dict[str, int]):
+        def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.05)
+            self.update(other)
+            return self
+
+    monkeypatch.setattr(kept, "place", Slow())
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda w: kept.rows(pa.array([w]), 3)[0].tolist(), words))
+    assert found == expected
 
 
 def test_the_front_end_gives_whole_numbers_with_lengths_and_knows_its_vocabulary(tmp_path: Path) -> None:

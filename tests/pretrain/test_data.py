@@ -15,7 +15,7 @@ from stages.common.schema import Part
 from stages.encoders.frontends.image import Image
 from stages.encoders.frontends.log_mel import LogMel
 from stages.encoders.frontends.series import Series
-from stages.pretrain.core import data, memory
+from stages.pretrain.core import data, memory, watched
 from tests.builders import image_corpus, split_of, wave_corpus, write_corpus
 
 
@@ -99,9 +99,9 @@ def test_the_monitor_sees_some_labelled_rows_and_the_same_each_time(tmp_path: Pa
 
 def test_rows_without_a_label_are_not_monitored() -> None:
     labels = np.array([-1, 2, -1, 0, 1, -1])
-    assert data.monitored(labels, MonitorPlan(label="digit", rows=10)).tolist() == [1, 3, 4]
-    assert data.monitored(labels, MonitorPlan(label=None, rows=10)).tolist() == list(range(6))
-    assert len(data.monitored(labels, MonitorPlan(label="digit", rows=2))) == 2
+    assert watched.monitored(labels, MonitorPlan(label="digit", rows=10)).tolist() == [1, 3, 4]
+    assert watched.monitored(labels, MonitorPlan(label=None, rows=10)).tolist() == list(range(6))
+    assert len(watched.monitored(labels, MonitorPlan(label="digit", rows=2))) == 2
 
 
 def test_a_label_that_is_no_class_is_refused(tmp_path: Path) -> None:

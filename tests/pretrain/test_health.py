@@ -52,3 +52,10 @@ def test_neither_a_healthy_training_nor_its_warm_up_is_warned_of() -> None:
 def test_views_that_take_most_of_a_step_are_warned_of() -> None:
     assert health.starved(0.2) == []
     assert "70% of the time" in health.starved(0.7)[0]
+
+
+def test_waiting_for_a_stream_is_told_with_what_helps() -> None:
+    assert health.starved(0.2, 0.2) == []
+    (text,) = health.starved(0.2, 0.35)
+    assert "35% of the time" in text and "compute.decode_threads" in text
+    assert len(health.starved(0.6, 0.35)) == 2

@@ -57,6 +57,11 @@ def test_neighbouring_samples_views_and_draws_are_uncorrelated() -> None:
         assert abs(float((a * b).mean()) * 12) < 4 / math.sqrt(20_000)
 
 
+def test_words_at_some_places_are_those_of_the_whole_sequence() -> None:
+    state, place = random.stream(4, 2), torch.tensor([0, 999, 7])
+    assert torch.equal(random.words(state, place), random.bits(state, 1000)[place])
+
+
 def test_normal_numbers_have_the_moments_of_the_normal_distribution() -> None:
     x = random.normal(random.stream(5), 100_001).double()
     assert len(x) == 100_001

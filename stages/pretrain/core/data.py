@@ -1,6 +1,6 @@
 """The training media: decoded once into files that every seed maps into memory (one page cache) or moves to its device.
 
-A node's corpus must fit: streaming is not there yet, and a corpus that does not fit is refused before it is decoded.
+They must fit: a corpus that does not is refused before it is decoded, unless the node streams it (`streaming.py`).
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from stages.common.plan import EncoderPlan, MonitorPlan
 from stages.encoders.core import inputs
 from stages.encoders.core.encoder import Frontend
 from stages.encoders.core.inputs import Padded
-from stages.pretrain.core.items import BLOCK, Items, Partners
+from stages.pretrain.core.items import BLOCK, Items, Partners, Source
 from stages.pretrain.core.memory import check_fits
-from stages.views.core import random
+from stages.pretrain.core.watched import labels_of, watched
 
-TRAIN, VALID = "train", "valid"
+TRAIN, VALID, BANK = "train", "valid", "bank"  # folders; the last one of a stream: the training items that the monitor looks at
 _STILL = 1e-6  # a channel whose deviation is below is constant: it is centred, not scaled
 _SIDE, _PAIRS = "side_", "pairs"  # names of files
 _TEXTS = 256  # read at once
-_CHOICE = 0x6B4E4E  # names the draw of the monitor's rows, the same for every seed
 
 
 def decode(corpus: Corpus, column: Column, frontend: Frontend, node: EncoderPlan, folder: Path, device: str) -> None:
@@ -36,25 +35,35 @@ def decode(corpus: Corpus, column: Column, frontend: Frontend, node: EncoderPlan
 
     Raises ContractError for media that do not fit the front end, UserError for a split that is missing, empty or too large.
     """
-    for split in node.splits:
-        if split not in corpus.card.counts:
-            raise unknown("split", split, corpus.card.counts, where=corpus.folder)
+    check_splits(corpus, node)
     _write(corpus, column, frontend, node.splits, None, node.monitor, folder / TRAIN, device)
-    for name in node.side:
-        np.save(folder / TRAIN / f"{_SIDE}{name}.npy", side(corpus, name, node.splits, frontend.contract.get("tokenizer")))
+    save_sides(corpus, frontend, node, folder)
     if node.pairs is not None:
         np.save(folder / TRAIN / f"{_PAIRS}.npy", codes(corpus, node.pairs, node.splits))
     if corpus.card.counts.get(VALID) and VALID not in node.splits:
-        labels = _labels(corpus, node.monitor, [VALID])
-        chosen = monitored(labels, node.monitor)
+        chosen = watched(corpus, node.monitor, [VALID])
         if len(chosen):
             _write(corpus, column, frontend, [VALID], chosen, node.monitor, folder / VALID, device)
 
 
-def monitored(labels: np.ndarray, monitor: MonitorPlan) -> np.ndarray:
-    """Which of N items with labels (N,) the monitor looks at: at most `rows`, labelled ones where it has a label, in order."""
-    candidates = np.flatnonzero(labels >= 0) if monitor.label else np.arange(len(labels))
-    return np.sort(candidates[random.permutation(_CHOICE, 0, len(candidates))[: monitor.rows].numpy()])
+def check_splits(corpus: Corpus, node: EncoderPlan) -> None:
+    """Raises UserError for a split that is missing, or if none of them holds an item."""
+    for split in node.splits:
+        if split not in corpus.card.counts:
+            raise unknown("split", split, corpus.card.counts, where=corpus.folder)
+    if not corpus.count(node.splits):
+        shown = " or ".join(node.splits)
+        raise UserError(f"no item in split {shown}", where=corpus.folder, do="choose other `splits:`")
+
+
+def save(items: Items, folder: Path) -> None:
+    """Writes items, without the columns beside them, so that `read` finds them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "data.npy", items.data.numpy())
+    np.save(folder / "rows.npy", items.rows.numpy())
+    np.save(folder / "labels.npy", items.labels.numpy())
+    if items.lengths is not None:
+        np.save(folder / "lengths.npy", items.lengths.numpy())
 
 
 def read(folder: Path) -> Items:
@@ -64,12 +73,17 @@ def read(folder: Path) -> Items:
         return torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
 
     lengths = tensor("lengths") if (folder / "lengths.npy").exists() else None
-    side = {p.stem.removeprefix(_SIDE): tensor(p.stem) for p in sorted(folder.glob(f"{_SIDE}*.npy"))}
     partners = Partners.of(tensor(_PAIRS)) if (folder / f"{_PAIRS}.npy").exists() else None
-    return Items(tensor("data"), lengths, tensor("rows"), tensor("labels"), side, partners)
+    return Items(tensor("data"), lengths, tensor("rows"), tensor("labels"), sides(folder), partners)
 
 
-def statistics(items: Items, frontend: Frontend, corpus: Corpus) -> tuple[list[float], list[float]]:
+def sides(folder: Path) -> dict[str, Tensor]:
+    """The columns beside the media, mapped into memory."""
+    found = sorted(folder.glob(f"{_SIDE}*.npy"))
+    return {p.stem.removeprefix(_SIDE): torch.from_numpy(np.load(p, mmap_mode="c")) for p in found}
+
+
+def statistics(items: Source, frontend: Frontend, corpus: Corpus) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel of x = frontend(media) over all items, padding left out, in float64.
 
     Raises ContractError naming the item whose media hold a number that is not finite.
@@ -102,19 +116,10 @@ def _refuse(row: int, corpus: Corpus) -> None:
     )
 
 
-def _labels(corpus: Corpus, monitor: MonitorPlan, splits: list[str]) -> np.ndarray:
-    """Class indices (N,) of the monitor's label in the splits' rows, -1 where there is none. Raises UserError."""
-    if monitor.label is None:
-        return np.full(corpus.count(splits), -1, np.int64)
-    column = corpus.card.column(monitor.label)
-    if column.role != "label" or column.kind != "class":
-        raise UserError(
-            f"the monitor's kNN takes a class label; {monitor.label!r} is a {column.role} column of kind {column.kind}",
-            where="monitor.label",
-            do="name a class label, or null",
-        )
-    found: np.ndarray = corpus.table([monitor.label], splits)[monitor.label].fill_null(-1).to_numpy()
-    return found
+def save_sides(corpus: Corpus, frontend: Frontend, node: EncoderPlan, folder: Path) -> None:
+    """Writes the columns that `side:` names, of the node's splits, beside its training media. Raises UserError."""
+    for name in node.side:
+        np.save(folder / TRAIN / f"{_SIDE}{name}.npy", side(corpus, name, node.splits, frontend.contract.get("tokenizer")))
 
 
 def side(corpus: Corpus, name: str, splits: list[str], tokenizer: str | None = None) -> np.ndarray:
@@ -180,10 +185,8 @@ def _write(
 ) -> None:
     """Decodes the chosen items of some splits (default: all) to .npy files. They last for one run, so nothing is fsynced."""
     folder.mkdir(parents=True, exist_ok=True)
-    labels = _labels(corpus, monitor, splits)
+    labels = labels_of(corpus, monitor, splits)
     chosen = np.arange(len(labels)) if chosen is None else chosen
-    if not len(chosen):
-        raise UserError(f"no item in split {' or '.join(splits)}", where=corpus.folder, do="choose other `splits:`")
     lengths = _decode(corpus, column, frontend, splits, chosen, folder / "data.npy", device)
     rows = np.flatnonzero(np.isin(corpus.table(["split"])["split"].to_numpy(), splits))
     np.save(folder / "rows.npy", rows[chosen])

@@ -14,6 +14,7 @@ from stages.pretrain.core.history import History
 LEAST_DEVIATION = 0.02  # of normalised embeddings, where 1 is isotropic
 LEAST_RANK = 2.0
 MOST_VIEWS = 0.5  # share of a step's time
+MOST_DATA = 0.2
 
 
 def check_finite(step: int, terms: Mapping[str, float], where: str) -> None:
@@ -51,11 +52,17 @@ def collapse(history: History, per_epoch: int, warmed_up: int) -> list[str]:
     return []
 
 
-def starved(views_share: float) -> list[str]:
-    """A warning if making views takes most of a step."""
-    if views_share <= MOST_VIEWS:
-        return []
-    return [
-        f"{views_share:.0%} of the time goes into views, the network waits; leave out blur or hue, "
-        "or give the node more threads or a GPU"
-    ]
+def starved(views_share: float, data_share: float = 0.0) -> list[str]:
+    """A warning if making views takes most of a step, and one if much of it is spent waiting for items to be decoded."""
+    found = []
+    if views_share > MOST_VIEWS:
+        found.append(
+            f"{views_share:.0%} of the time goes into views, the network waits; leave out blur or hue, "
+            "or give the node more threads or a GPU"
+        )
+    if data_share > MOST_DATA:
+        found.append(
+            f"{data_share:.0%} of the time is spent waiting for the stream of items; give it more cores "
+            "(`compute.decode_threads`), store the media at the size that the front end takes, or leave out `stream:`"
+        )
+    return found

@@ -1,14 +1,65 @@
-"""Decoded training media as tensors, and what is known of each item beside them."""
+"""Decoded training media as tensors, what is known of each item beside them, and the order in which a training draws them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from stages.views.core import random
+
 BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The batches first .. last - 1 of a training, counted from its start: `per_epoch` an epoch, of `batch_size` items each.
+
+    share: a rank's part of a batch's index (B,).
+    """
+
+    seed: int
+    batch_size: int
+    per_epoch: int
+    first: int
+    last: int
+    share: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A rank's part of a batch: index (B,) among the training items, and the items themselves."""
+
+    epoch: int
+    index: Tensor
+    items: Items
+
+
+class Source(Protocol):
+    """Training items, whether they are held (Items) or streamed (Stream). An order follows from (seed, epoch) alone."""
+
+    side: dict[str, Tensor]
+    partners: Partners | None
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __len__(self) -> int: ...
+
+    def at(self, index: Tensor) -> Items:
+        """The items at `index` (B,), in any order; from a stream this reads every row group that holds one of them."""
+
+    def blocks(self, size: int = BLOCK) -> Iterator[Items]:
+        """All items in corpus order."""
+
+    def batches(self, schedule: Schedule) -> Iterator[Drawn]:
+        """The schedule's batches, one after another."""
+
+    def close(self) -> None:
+        """Ends what runs in the background."""
 
 
 @dataclass
@@ -26,14 +77,23 @@ class Items:
     side: dict[str, Tensor] = field(default_factory=dict)
     partners: Partners | None = None
 
+    @property
+    def device(self) -> torch.device:
+        return self.data.device
+
     def __len__(self) -> int:
         return len(self.data)
 
     def to(self, device: torch.device) -> Items:
-        moved = None if self.lengths is None else self.lengths.to(device)
+        """On a device. From pinned memory the copy goes on while the caller does."""
+        data, lengths, rows, labels = (
+            None if values is None else values.to(device, non_blocking=True)
+            for values in (self.data, self.lengths, self.rows, self.labels)
+        )
+        assert data is not None and rows is not None and labels is not None
         side = {name: values.to(device) for name, values in self.side.items()}
         partners = None if self.partners is None else self.partners.to(device)
-        return Items(self.data.to(device), moved, self.rows.to(device), self.labels.to(device), side, partners)
+        return Items(data, lengths, rows, labels, side, partners)
 
     def at(self, index: Tensor) -> Items:
         """The items at `index` (B,), without partners."""
@@ -43,7 +103,20 @@ class Items:
 
     def blocks(self, size: int = BLOCK) -> Iterator[Items]:
         for start in range(0, len(self), size):
-            yield self.at(torch.arange(start, min(start + size, len(self)), device=self.data.device))
+            yield self.at(torch.arange(start, min(start + size, len(self)), device=self.device))
+
+    def batches(self, schedule: Schedule) -> Iterator[Drawn]:
+        known, order = -1, torch.empty(0)
+        for number in range(schedule.first, schedule.last):
+            epoch, at = divmod(number, schedule.per_epoch)
+            if epoch != known:
+                known, order = epoch, random.permutation(schedule.seed, epoch, len(self), self.device)
+            begin = at * schedule.batch_size
+            index = schedule.share(order[begin : begin + schedule.batch_size])
+            yield Drawn(epoch, index, self.at(index))
+
+    def close(self) -> None:
+        """Nothing runs in the background."""
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,20 @@ from stages.common.errors import UserError
 SHARE = 0.5  # of the free memory that media may take
 
 
-def check_fits(size: int, device: str, where: Path) -> None:
+_WHOLE = (
+    "train from a stream of the corpus (`stream: {}` in the encoder), ingest fewer items (`limit:`), make them smaller in the "
+    "front end, or use a machine with more memory"
+)
+
+
+def check_fits(size: int, device: str, where: Path, what: str = "decoded, the media", do: str = _WHOLE) -> None:
     """Raises UserError if `size` bytes of media exceed half of the free memory of the device (`cpu` or `cuda`)."""
     free = torch.cuda.mem_get_info()[0] if device == "cuda" else free_memory()
     if size > SHARE * free:
         raise UserError(
-            f"decoded, the media take {size / 2**30:.2f} GB; {free / 2**30:.2f} GB are free and half of that may be used",
+            f"{what} take {size / 2**30:.2f} GB; {free / 2**30:.2f} GB are free and half of that may be used",
             where=where,
-            do="ingest fewer items (`limit:`), make them smaller in the front end, or use a machine with more memory",
+            do=do,
         )
 
 

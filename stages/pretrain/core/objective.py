@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stages.encoders.core.encoder import Encoder
 from stages.encoders.core.inputs import Input
 from stages.encoders.core.projector import Projector
-from stages.pretrain.core.items import Items
+from stages.pretrain.core.items import Source
 from stages.views.core.base import Key
 
 
@@ -49,7 +49,7 @@ class Objective(nn.Module):
     trains = True  # False: nothing is optimised (random-init control)
     projector: Projector
 
-    def prepare(self, encoder: Encoder, items: Items, teacher: Encoder | None) -> None:
+    def prepare(self, encoder: Encoder, items: Source, teacher: Encoder | None) -> None:
         """Before the first step, and again before a resumed one: units, codebooks, statistics of the items.
 
         teacher: the parent, in a node of `use: teacher`; one that is kept is kept `Still`. What is prepared must follow from

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 import time
@@ -16,7 +17,8 @@ from stages.common.errors import UserError
 from stages.common.plan import EncoderPlan
 from stages.common.schema import as_plain, build
 from stages.common.stage import Job
-from stages.pretrain.core import data, distributed
+from stages.pretrain.core import data, distributed, streaming
+from stages.pretrain.core.items import Source
 from stages.pretrain.core.seed import train
 from stages.pretrain.core.task import Outcome, Task
 
@@ -55,8 +57,14 @@ def prepare(job: Job) -> Task:
     frontend = registry.make("frontend", node.frontend, column, assets, where=f"encoders.{job.key}.frontend")
     media = job.work / "media"
     shutil.rmtree(media, ignore_errors=True)  # of a killed run: not fsynced, so not trusted
-    data.decode(corpus, column, frontend, node, media, device)
-    items = data.read(media / data.TRAIN)
+    threads = _decode_threads(job, device)
+    items: Source
+    if node.stream is None:
+        data.decode(corpus, column, frontend, node, media, device)
+        items = data.read(media / data.TRAIN)
+    else:
+        at_once = process.at_once(node.seeds, _jobs(job, device), node.threads)
+        items = streaming.prepare(corpus, column, frontend, node, media, f"encoders.{job.key}", at_once, threads)
     mean, std = data.statistics(items, frontend, corpus)
     if node.monitor.label and not (media / data.VALID).is_dir():
         job.record.warn(f"no kNN was measured: no item of a split `{data.VALID}` has the label {node.monitor.label!r}")
@@ -76,6 +84,8 @@ def prepare(job: Job) -> Task:
         digest=job.digest,
         device=device,
         parent=None if parent is None else str(parent.absolute()),
+        corpus=str(corpus.folder.absolute()),
+        decode_threads=threads,
     )
 
 
@@ -99,6 +109,14 @@ def _jobs(job: Job, device: str) -> int | None:
     return job.plan.compute.jobs or (1 if device == "cuda" else None)
 
 
+def _decode_threads(job: Job, device: str) -> int:
+    """What the plan says; else a seed's share of the cores, among the ranks of this machine."""
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * process.at_once(
+        job.node.seeds, _jobs(job, device), job.node.threads
+    )
+    return job.plan.compute.decode_threads or max(1, process.cores() // beside)
+
+
 def _record(job: Job, task: Task, outcomes: list[Outcome]) -> None:
     record = job.record
     record.device = f"cuda ({torch.cuda.get_device_name()})" if task.device == "cuda" else "cpu"
@@ -112,7 +130,7 @@ def _record(job: Job, task: Task, outcomes: list[Outcome]) -> None:
     rates = [o.samples_per_second for o in outcomes if o.samples_per_second is not None]
     if rates:
         record.throughput["samples_per_s"] = statistics.mean(rates)  # of one seed
-    for name in ("views_s", "network_s"):
+    for name in ("data_s", "views_s", "network_s"):
         record.timings[name] = sum(o.seconds[name] for o in outcomes)
     record.details |= {
         "processes": distributed.world().size,

@@ -13,11 +13,13 @@ import torch
 
 from stages.encoders.core import encoder as encoders
 from stages.encoders.core.encoder import EncoderCard
-from stages.pretrain.core import data, distributed, health, snapshot
+from stages.pretrain.core import data, distributed, health, snapshot, streaming
+from stages.pretrain.core.items import Source
 from stages.pretrain.core.monitor import Monitor
 from stages.pretrain.core.observer import Observer
 from stages.pretrain.core.task import Outcome, Task
 from stages.pretrain.core.trainer import Trainer
+from stages.pretrain.core.watched import monitored
 
 deterministic: Any = torch.utils.deterministic  # a module whose settings mypy does not see
 
@@ -30,9 +32,13 @@ def train(seed: int, task: Task) -> Outcome:
     world, device = distributed.world(), distributed.device(task.device)
     snapshots = Path(task.work) / f"seed={seed}"
     with reproducible(seed, device):
-        items = data.read(Path(task.media) / data.TRAIN)
-        trainer = Trainer(seed, task, items.to(device), world)
-        monitor = _monitor(task, items, device) if world.leads else None
+        items: Source
+        if task.node.stream is None:
+            items = data.read(Path(task.media) / data.TRAIN).to(device)
+        else:
+            items = streaming.opened(task, device)
+        trainer = Trainer(seed, task, items, world)
+        monitor = _monitor(task, device) if world.leads else None
         kept = snapshot.latest(snapshots) if trainer.steps else None
         if kept is not None:
             trainer.restore(kept)
@@ -47,6 +53,7 @@ def train(seed: int, task: Task) -> Outcome:
                 _export(Path(task.out) / f"seed={seed}", trainer, task, outcome)
         finally:
             observer.close()
+            items.close()
     return _account(outcome, trainer)
 
 
@@ -87,9 +94,13 @@ def _collapse(trainer: Trainer) -> list[str]:
     return health.collapse(trainer.history, trainer.per_epoch, warmed_up)
 
 
-def _monitor(task: Task, items: data.Items, device: torch.device) -> Monitor:
+def _monitor(task: Task, device: torch.device) -> Monitor:
     plan, folder = task.node.monitor, Path(task.media) / data.VALID
-    bank = items.at(torch.from_numpy(data.monitored(items.labels.numpy(), plan)))
+    if task.node.stream is None:
+        items = data.read(Path(task.media) / data.TRAIN)
+        bank = items.at(torch.from_numpy(monitored(items.labels.numpy(), plan)))
+    else:
+        bank = data.read(Path(task.media) / data.BANK)
     queries = data.read(folder).to(device) if folder.is_dir() else None
     return Monitor(plan, bank.to(device), queries)
 
@@ -121,13 +132,14 @@ def _export(folder: Path, trainer: Trainer, task: Task, outcome: Outcome) -> Non
 
 
 def _account(outcome: Outcome, trainer: Trainer) -> Outcome:
-    views, network = trainer.seconds["views"], trainer.seconds["network"]
-    outcome.seconds = {"views_s": views, "network_s": network}
+    outcome.seconds = {f"{name}_s": seconds for name, seconds in trainer.seconds.items()}
     outcome.peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if trainer.device.type == "cuda":
         outcome.peak_memory_mb = torch.cuda.max_memory_allocated(trainer.device) / 2**20
     if trainer.steps:
-        outcome.warnings = _collapse(trainer) + health.starved(views / max(views + network, 1e-9))
+        views, data_, network = (trainer.seconds[name] for name in ("views", "data", "network"))
+        whole = max(views + data_ + network, 1e-9)
+        outcome.warnings = _collapse(trainer) + health.starved(views / whole, data_ / whole)
     return outcome
 
 

@@ -27,6 +27,8 @@ class Task:
     digest: str
     device: str  # cpu or cuda
     parent: str | None = None  # folder of the parent encoder
+    corpus: str = ""  # folder of the corpus, from which a node with `stream:` reads
+    decode_threads: int = 1  # of a stream
 
 
 @dataclass

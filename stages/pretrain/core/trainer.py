@@ -7,6 +7,7 @@ the weights, the optimiser, torch's generator and the number of steps done.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from stages.encoders.core.inputs import Input
 from stages.pretrain.core import distributed, health, optimisers
 from stages.pretrain.core.distributed import World
 from stages.pretrain.core.history import History
-from stages.pretrain.core.items import Items
+from stages.pretrain.core.items import Drawn, Items, Schedule, Source
 from stages.pretrain.core.objective import Batch, Objective
 from stages.pretrain.core.task import Task
 from stages.views.core import random
@@ -39,8 +40,8 @@ class Trainer:
     Raises UserError where the items fill no step, the ranks cannot share a batch, or the parent does not fit.
     """
 
-    def __init__(self, seed: int, task: Task, items: Items, world: World) -> None:
-        node, device = task.node, items.data.device
+    def __init__(self, seed: int, task: Task, items: Source, world: World) -> None:
+        node, device = task.node, items.device
         self.seed, self.node, self.items, self.world, self.device = seed, node, items, world, device
         self.where = f"encoders.{task.key}, seed {seed}"
         self.encoder = start(seed, task).to(device)
@@ -53,9 +54,9 @@ class Trainer:
         self.per_epoch = self._steps_per_epoch(f"encoders.{task.key}.batch_size") if self.objective.trains else 0
         self.steps, self.done = self.per_epoch * node.epochs, 0
         self.history = History()
-        self.seconds = {"views": 0.0, "network": 0.0}
+        self.seconds = {"data": 0.0, "views": 0.0, "network": 0.0}
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
-        self._order: tuple[int, Tensor] | None = None
+        self._drawn: Iterator[Drawn] | None = None
         if self.steps:
             self._equip(teacher(seed, task))
 
@@ -74,17 +75,18 @@ class Trainer:
 
     def step(self) -> None:
         """One optimiser step. Its losses stay on the device until `settle`, so that the device need not wait."""
-        epoch, at = divmod(self.done, self.per_epoch)
+        if self._drawn is None:
+            self._drawn = self.items.batches(self._schedule())
         means: dict[str, Tensor] = {}
-        for micro in range(self.node.accumulate):
-            begin = at * self.per_step + micro * self.node.batch_size
-            index = self.world.share(self._order_of(epoch)[begin : begin + self.node.batch_size])
+        for _ in range(self.node.accumulate):
+            asked = self._clock()
+            drawn = next(self._drawn)
             begun = self._clock()
-            batch = self.batch(epoch, index)
+            batch = self.batch(drawn.epoch, drawn.index, drawn.items)
             viewed = self._clock()
             for name, value in self.backward(batch).items():
                 means[name] = means.get(name, 0) + value / self.node.accumulate
-            self._time(begun, viewed, self._clock())
+            self._time(asked, begun, viewed, self._clock())
         self.update()
         self.done += 1
         self.objective.after_step(self.encoder, self.done, self.steps)
@@ -92,9 +94,15 @@ class Trainer:
         if len(self._pending) >= _MOST_PENDING:
             self.settle()
 
-    def batch(self, epoch: int, index: Tensor) -> Batch:
+    def _schedule(self) -> Schedule:
+        """The batches from here to the last step."""
+        each = self.node.accumulate
+        per_epoch, first, last = (n * each for n in (self.per_epoch, self.done, self.steps))
+        return Schedule(self.seed, self.node.batch_size, per_epoch, first, last, self.world.share)
+
+    def batch(self, epoch: int, index: Tensor, items: Items | None = None) -> Batch:
         """The views of the items at `index` (B,); with `pairs:` those of a partner of each after them."""
-        items = self.items.at(index)
+        items = self.items.at(index) if items is None else items
         key = Key(self.seed, epoch, items.rows)
         views = self.views(items.data, items.lengths, key)
         other: dict[str, Tensor] = {}
@@ -152,7 +160,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.done = state["done"]
+        self.done, self._drawn = state["done"], None
         self.encoder.load_state_dict(state["encoder"])
         self.objective.load_state_dict(state["objective"])
         self.optimiser.load(state["optimiser"])
@@ -177,11 +185,6 @@ class Trainer:
             )
         return steps
 
-    def _order_of(self, epoch: int) -> Tensor:
-        if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, random.permutation(self.seed, epoch, len(self.items), self.device))
-        return self._order[1]
-
     def _clock(self) -> float:
         """Now; on a device that runs behind: after it has caught up, and at some steps only (nan at the others)."""
         if self.device.type == "cuda":
@@ -190,8 +193,9 @@ class Trainer:
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
-    def _time(self, begun: float, viewed: float, ended: float) -> None:
-        if begun == begun:
+    def _time(self, asked: float, begun: float, viewed: float, ended: float) -> None:
+        if asked == asked:
+            self.seconds["data"] += begun - asked
             self.seconds["views"] += viewed - begun
             self.seconds["network"] += ended - viewed
 

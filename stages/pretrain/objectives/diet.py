@@ -11,7 +11,7 @@ from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder
 from stages.pretrain.core.distributed import gather
 from stages.pretrain.core.embedding import embed
-from stages.pretrain.core.items import Items
+from stages.pretrain.core.items import Source
 from stages.pretrain.core.objective import Batch, Objective
 from stages.pretrain.core.precision import full_precision
 
@@ -34,7 +34,7 @@ class DIET(Objective):
             raise UserError(f"smoothing lies in [0, 1), got {smoothing:g}", where="objective diet")
         self.smoothing = smoothing
 
-    def prepare(self, encoder: Encoder, items: Items, teacher: Encoder | None) -> None:
+    def prepare(self, encoder: Encoder, items: Source, teacher: Encoder | None) -> None:
         self.classifier = nn.Linear(encoder.width, len(items), bias=False)
 
     def forward(self, encoder: Encoder, batch: Batch) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder, TokenBackbone
 from stages.encoders.core.inputs import Input, Padded, Tokens, tensor
 from stages.pretrain.core.clusters import k_means, nearest
-from stages.pretrain.core.items import Items
+from stages.pretrain.core.items import Source
 from stages.pretrain.core.objective import Batch, Objective, Still
 from stages.pretrain.core.precision import full_precision
 from stages.views.core import random
@@ -85,14 +85,14 @@ class MaskedUnits(Objective):
         for name in ("mean", "std", "centres"):
             self.register_buffer(name, torch.empty(0), persistent=False)
 
-    def prepare(self, encoder: Encoder, items: Items, teacher: Encoder | None) -> None:
+    def prepare(self, encoder: Encoder, items: Source, teacher: Encoder | None) -> None:
         self.teacher = None if teacher is None else Still(teacher)
         order = torch.randperm(len(items), device="cpu")
         found: list[Tensor] = []
         have = 0
         with torch.no_grad():
             for part in order.split(256):
-                block = items.at(part.to(items.data.device))
+                block = items.at(part.to(items.device))
                 x = encoder.frontend(block.data, block.lengths)
                 tokens = self._backbone(encoder).embed(encoder.prepared(x))
                 found.append(self._described(encoder, x, tokens)[_own(tokens)])

@@ -13,7 +13,7 @@ from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder
 from stages.pretrain.core.distributed import gather
 from stages.pretrain.core.event_decoder import EventDecoder, padded
-from stages.pretrain.core.items import Items
+from stages.pretrain.core.items import Source
 from stages.pretrain.core.objective import Batch, Objective, Still
 from stages.pretrain.core.precision import full_precision
 
@@ -51,7 +51,7 @@ class MLEM(Objective):
         self.decoder = EventDecoder(encoder, dim=dim, depth=depth, heads=heads)
         self.teacher: nn.Module | None = None
 
-    def prepare(self, encoder: Encoder, items: Items, teacher: Encoder | None) -> None:
+    def prepare(self, encoder: Encoder, items: Source, teacher: Encoder | None) -> None:
         where = "objective mlem"
         if teacher is None:
             raise UserError("there is no encoder to align to", where=where, do="name a `parent:` and write `use: teacher`")

@@ -12,7 +12,7 @@ from stages.encoders.core.encoder import Encoder
 from stages.encoders.core.graph import GraphBackbone
 from stages.encoders.core.inputs import Graph, Padded
 from stages.pretrain.core.distributed import gather
-from stages.pretrain.core.items import Items
+from stages.pretrain.core.items import Source
 from stages.pretrain.core.objective import Batch, Objective
 from stages.pretrain.core.precision import full_precision
 
@@ -52,7 +52,7 @@ class TAGA(Objective):
             )
         self.documents = documents
 
-    def prepare(self, encoder: Encoder, items: Items, teacher: Encoder | None) -> None:
+    def prepare(self, encoder: Encoder, items: Source, teacher: Encoder | None) -> None:
         backbone = encoder.backbone
         assert isinstance(backbone, GraphBackbone)
         if teacher is None:
@@ -76,7 +76,7 @@ class TAGA(Objective):
         ):
             self.register_buffer(name, value, persistent=False)  # they follow from the teacher and the items
 
-    def _symbols(self, items: Items, name: str) -> Tensor:
+    def _symbols(self, items: Source, name: str) -> Tensor:
         symbols = items.side.get(name)
         if symbols is None or symbols.dim() != 2 or symbols.is_floating_point():
             raise UserError(
@@ -110,7 +110,7 @@ def terms(d: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     return -own / count, (cosine.sum() - own) / (count * (count - 1))
 
 
-def nodes(encoder: Encoder, backbone: GraphBackbone, items: Items) -> tuple[Tensor, Tensor]:
+def nodes(encoder: Encoder, backbone: GraphBackbone, items: Source) -> tuple[Tensor, Tensor]:
     """vectors (U, D) of the distinct texts among all nodes, the last one 0; place (items, N): which of them each node has."""
     symbols, lengths, own = [], [], []
     for block in items.blocks():

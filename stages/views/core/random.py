@@ -47,8 +47,12 @@ def stream(*words: int | Tensor) -> Tensor:
 
 def bits(state: Tensor, n: int) -> Tensor:
     """state (...) -> (..., n) int64 words, uniform over all 2^64."""
-    counter = torch.arange(1, n + 1, device=state.device) * _GAMMA
-    return _mix(state.unsqueeze(-1) + counter)
+    return words(state.unsqueeze(-1), torch.arange(n, device=state.device))
+
+
+def words(state: Tensor, place: Tensor) -> Tensor:
+    """The numbers at `place` (...) of the sequence of `bits`, counted from 0: those of a few places without the others."""
+    return _mix(state + (place + 1) * _GAMMA)
 
 
 def uniform(state: Tensor, n: int) -> Tensor:

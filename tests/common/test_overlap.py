@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stages.extract.overlap import Ahead, Behind
+from stages.common.overlap import Ahead, Behind, Spread
 
 
 def test_items_come_in_order_and_end() -> None:
@@ -60,6 +60,53 @@ def test_an_error_while_making_an_item_is_raised_where_it_is_used() -> None:
     assert next(ahead) == 0
     with pytest.raises(ValueError, match="broken"):
         next(ahead)
+
+
+def test_closing_ends_the_threads_though_items_are_left() -> None:
+    before = set(threading.enumerate())
+    closed: list[int] = []
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(100)
+        finally:
+            closed.append(1)
+
+    for make in (lambda: Ahead(items()), lambda: Spread(str, items(), threads=3, depth=5)):
+        ahead = make()
+        next(ahead)
+        assert set(threading.enumerate()) > before
+        ahead.close()
+        ahead.close()
+        assert set(threading.enumerate()) == before
+    assert len(closed) == 2
+
+
+def test_work_is_spread_over_threads_and_comes_back_in_order() -> None:
+    """The first item's work needs the second's to have begun: one thread alone would hang."""
+    both = threading.Barrier(2, timeout=5)
+
+    def work(item: int) -> int:
+        if item < 2:
+            both.wait()
+        return item * item
+
+    assert list(Spread(work, iter(range(50)), threads=2, depth=3)) == [i * i for i in range(50)]
+    assert list(Spread(work, iter(()), threads=2)) == []
+
+
+def test_errors_of_the_work_and_of_its_items_are_raised_where_they_are_used() -> None:
+    def items() -> Iterator[int]:
+        yield 2
+        yield 0
+        raise ValueError("broken")
+
+    spread = Spread(lambda item: 2 // item, items(), threads=2)
+    assert next(spread) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(spread)
+    with pytest.raises(ValueError, match="broken"):
+        next(spread)
 
 
 def test_calls_are_made_in_order_and_all_before_the_end() -> None:
