@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from stages.common.compute import Sharding
 from stages.common.corpus import Column
 from stages.common.plan import EncoderPlan
 
@@ -27,6 +28,7 @@ class Task:
     digest: str
     device: str  # cpu or cuda
     parent: str | None = None  # folder of the parent encoder
+    sharding: Sharding = "none"  # what each of several ranks holds
 
 
 @dataclass
