@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stages.encoders.core.decoder import DecoderBlock
 from stages.encoders.core.encoder import Encoder
 from stages.encoders.core.projector import Projector
 from stages.encoders.core.transformer import Block
@@ -37,7 +38,7 @@ class Shards(Replicas):
         self._joint = _Joint(encoder, objective)
         kept = {p for p in self._joint.parameters() if not p.dim()}
         mesh = init_device_mesh(next(self._joint.parameters()).device.type, (world().size,))
-        for module in [m for m in self._joint.modules() if isinstance(m, Block)]:
+        for module in _units(self._joint):
             fully_shard(module, mesh=mesh)
         fully_shard(self._joint, mesh=mesh, ignored_params=kept)
         super().__init__(encoder, objective)
@@ -49,7 +50,7 @@ class Shards(Replicas):
         gradients = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
         cut = [shard.local(g) for g in gradients.values() if shard.cut(g)]
         plain = [g for g in gradients.values() if not shard.cut(g)]
-        squares = torch.stack([*shard.norms(cut), *torch._foreach_norm(plain)]).square().sum()
+        squares = torch.stack([*shard.norms(cut), *(g.norm() for g in plain)]).square().sum()
         torch._foreach_mul_([*cut, *plain], (most / (squares.sqrt() + 1e-6)).clamp_max(1.0))
 
     def state(self, module: nn.Module) -> dict[str, Tensor]:
@@ -76,7 +77,15 @@ class _Joint(nn.Module):
         self.encoder, self.objective = encoder, objective
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self.objective(self.encoder, batch)
+        terms = self.objective(self.encoder, batch)
+        return {name: value.clone() for name, value in terms.items()}  # FSDP warns of views
+
+
+def _units(module: nn.Module) -> list[nn.Module]:
+    """Transformer blocks, each to be gathered alone; a decoder's block calls methods of the block within, so it is one unit."""
+    decoders = [m for m in module.modules() if isinstance(m, DecoderBlock)]
+    within = {id(inner) for decoder in decoders for inner in decoder.modules()}
+    return [*decoders, *(m for m in module.modules() if isinstance(m, Block) and id(m) not in within)]
 
 
 class _Hollow:
