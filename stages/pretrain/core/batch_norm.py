@@ -30,7 +30,7 @@ def _batch_norm(layer: _BatchNorm, x: Tensor) -> Tensor:
     if not layer.training:
         return type(layer).forward(layer, x)
     dims, shape = [0, *range(2, x.dim())], [1, -1] + [1] * (x.dim() - 2)
-    wide = x.float()
+    wide = x if x.dtype == torch.float64 else x.float()
     var, mean = torch.var_mean(wide, dims, correction=0)
     means, variances = gather(torch.stack([mean, var])).view(-1, 2, len(mean)).unbind(1)
     var, mean = variances.mean(0) + means.var(0, correction=0), means.mean(0)

@@ -80,6 +80,17 @@ def mean(x: Tensor) -> Tensor:
     return found / dist.get_world_size()
 
 
+def balance(count: Tensor | int) -> Tensor | float:
+    """What a mean over `count` things of this rank is multiplied by, so that the ranks' mean is that over all their things.
+
+    For means over tokens, of which ranks hold unequally many: count / its mean over the ranks. One process: 1.
+    """
+    if not running():
+        return 1.0
+    here = torch.as_tensor(count, dtype=torch.float32, device=_message_device())
+    return here / mean(here).clamp_min(1 / dist.get_world_size())
+
+
 def every(x: Tensor) -> Tensor:
     """x of every rank, stacked in rank order (size, ...), where x was; without gradient."""
     if not running():

@@ -165,7 +165,8 @@ class Trainer:
         self.network.load(self.objective, state["objective"])
         self.optimiser.load(state["optimiser"])
         generators = state.get("generators", ())
-        torch.set_rng_state(generators[self.world.rank] if len(generators) == self.world.size else state["generator"])
+        alike = len(generators) == self.world.size
+        torch.set_rng_state(generators[self.world.rank].clone() if alike else state["generator"])  # torch takes no view
         if state["device_generator"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["device_generator"], self.device)
         self.history.load(state["history"])
