@@ -35,9 +35,7 @@ def serve(rank: int, count: int, folder: str, case: dict[str, Any], asked: Conne
         world = World()
         if count > 1:
             world = stack.enter_context(distributed.joined("cpu", f"file://{folder}/meeting"))
-        trainer, _ = trainer_of(
-            **{name: case[name] for name in ("size", "channels", "items")}, folder=Path(folder), world=world
-        )
+        trainer, _ = trainer_of(case["size"], case["channels"], case["items"], Path(folder), world)
         while steps := asked.recv():
             distributed.barrier()
             begun = time.perf_counter()

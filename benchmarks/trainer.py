@@ -46,9 +46,16 @@ def trainer_of(size: int, channels: int, items: int, folder: Path, world: World 
         "channels_last": not digits,
     }
     column = Column("image", "media", "pixels", shape=[size, size, channels])
-    text = str(folder)
+    places = dict.fromkeys(("media", "assets", "out", "work", "live", "corpus_digest", "split_digest", "digest"), str(folder))
+    plan = build(EncoderPlan, node, "node")
     task = Task(
-        "bench", build(EncoderPlan, node, "node"), column, "", "", [0.5] * channels, [0.25] * channels, *[text] * 4, "", "cpu"
+        key="bench",
+        node=plan,
+        column=column,
+        mean=[0.5] * channels,
+        std=[0.25] * channels,
+        device="cpu",
+        **places,  # type: ignore[arg-type]
     )
     pixels = np.random.default_rng(0).integers(0, 256, (items, size, size, channels), np.uint8)
     labels = torch.full((items,), -1)
