@@ -52,7 +52,9 @@ if os.environ.get("RANK") == "0":
 
 def pretrain(root: Path, ranks: dict[str, Any], **changes: Any) -> Path:
     """The encoder's folder; the stage runs in this process, its ranks in their own."""
-    image_corpus(root / "data" / "corpora" / "squares", n=100)
+    corpus = root / "data" / "corpora" / "squares"
+    if not corpus.exists():
+        image_corpus(corpus, n=100)
     encoders = {"e": node(**({"epochs": 4, "snapshot_every": 4} | changes))}
     plan = build(Plan, {"encoders": encoders, "compute": {"device": "cpu", "ranks": ranks}}, "plan")
     return execute("pretrain", "e", plan, Workspace(root), work, inputs, target)
