@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stages.common.errors import UserError
 from stages.encoders.core import encoder as encoders
-from stages.pretrain.core import shard, snapshot
+from stages.pretrain.core import distributed, shard, snapshot
 from stages.pretrain.core.distributed import World
 from stages.pretrain.core.objective import Objective
 from stages.pretrain.core.trainer import Trainer
@@ -59,7 +59,21 @@ def work(world: World, folder: str) -> dict[str, Any]:
         assert kept is not None
         other.restore(kept)
         found[name]["resumed"] = losses(other, STEPS // 2)
-    return found
+    return found | {"draws": draws(trainer(world), folder)}
+
+
+def draws(trained: Trainer, folder: str) -> tuple[list[float], list[float]]:
+    """What a rank draws next, its generator unlike the others'; and what it draws once its state was taken up again."""
+    torch.manual_seed(10 + trained.world.rank)
+    state = trained.state()
+    if trained.world.leads:
+        snapshot.save(Path(folder) / "draws", 0, state)
+    first = torch.rand(2).tolist()
+    distributed.barrier()
+    kept = snapshot.latest(Path(folder) / "draws")
+    assert kept is not None
+    trained.restore(kept)
+    return first, torch.rand(2).tolist()
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +117,12 @@ def test_shards_go_on_from_the_state_of_one_process_and_it_from_theirs(ranks: An
     assert kept is not None
     single.restore(kept)
     assert close(losses(single, STEPS // 2), alone[name][STEPS // 2 :])
+
+
+def test_each_rank_goes_on_with_its_own_random_numbers(ranks: Any) -> None:
+    _, _, found, _ = ranks
+    (a, again), (b, once_more) = (rank["draws"] for rank in found)
+    assert a == again and b == once_more and a != b
 
 
 def held(world: World, sharding: Any) -> tuple[int, int]:
