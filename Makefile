@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: setup run test lint ui bench clean
+.PHONY: setup run test soak lint ui bench clean
 
 setup: $(VENV)/.installed
 
@@ -26,6 +26,9 @@ run: setup  ## the quickstart, corpora to scoreboard
 
 test: setup lint  ## everything but the long suites
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+soak: setup  ## long fault runs
+	$(BIN)/python -m pytest -m soak
 
 lint: setup
 	$(BIN)/ruff check .

@@ -32,7 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def trainer_of(size: int, channels: int, items: int, folder: Path) -> tuple[Trainer, Task]:
+def trainer_of(size: int, channels: int, items: int, folder: Path, world: World | None = None) -> tuple[Trainer, Task]:
     digits = channels == 1
     node = {
         "corpus": "c",
@@ -46,14 +46,21 @@ def trainer_of(size: int, channels: int, items: int, folder: Path) -> tuple[Trai
         "channels_last": not digits,
     }
     column = Column("image", "media", "pixels", shape=[size, size, channels])
-    text = str(folder)
+    places = dict.fromkeys(("media", "assets", "out", "work", "live", "corpus_digest", "split_digest", "digest"), str(folder))
+    plan = build(EncoderPlan, node, "node")
     task = Task(
-        "bench", build(EncoderPlan, node, "node"), column, "", "", [0.5] * channels, [0.25] * channels, *[text] * 4, "", "cpu"
+        key="bench",
+        node=plan,
+        column=column,
+        mean=[0.5] * channels,
+        std=[0.25] * channels,
+        device="cpu",
+        **places,  # type: ignore[arg-type]
     )
     pixels = np.random.default_rng(0).integers(0, 256, (items, size, size, channels), np.uint8)
     labels = torch.full((items,), -1)
     torch.manual_seed(0)
-    return Trainer(0, task, Items(torch.from_numpy(pixels), None, torch.arange(items), labels), World()), task
+    return Trainer(0, task, Items(torch.from_numpy(pixels), None, torch.arange(items), labels), world or World()), task
 
 
 def measure(size: int, channels: int, items: int, steps: int, blocks: int, folder: Path) -> tuple[float, float]:

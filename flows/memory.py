@@ -1,6 +1,7 @@
 """Memory that running commands hold, and whether the kernel killed a process for want of it.
 
-A command leads a session; what all its processes hold privately is summed up. Pages shared with the fork server (its imported
+A command leads a session; what all its processes hold privately is summed up, with the sessions that they started: the ranks of
+a pretraining lead one each. Pages shared with the fork server (its imported
 libraries) are nobody's: counting them for each process would say 300 MiB where 20 are held.
 """
 
@@ -56,14 +57,22 @@ class Memory:
 
 
 def by_session(processes: Path = Path("/proc")) -> dict[int, float]:
-    """MiB held privately, by session. Empty where there is no /proc."""
+    """MiB held privately, by session, with the sessions that its processes started. Empty where there is no /proc."""
     held: dict[int, float] = {}
+    parents: dict[int, int] = {}
+    sessions: dict[int, int] = {}
     for folder in processes.glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):  # it ended while we looked
-            session = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
+            process, stat = int(folder.name), (folder / "stat").read_text().rpartition(")")[2].split()
             _, resident, shared = (folder / "statm").read_text().split()[:3]
-            held[session] = held.get(session, 0.0) + (int(resident) - int(shared)) * _PAGE_MB
-    return held
+            parents[process], sessions[process] = int(stat[1]), int(stat[3])
+            held[sessions[process]] = held.get(sessions[process], 0.0) + (int(resident) - int(shared)) * _PAGE_MB
+    whole = dict(held)
+    for session, amount in held.items():
+        above = sessions.get(parents.get(session, 0), 0)
+        if above and above != session:
+            whole[above] = whole.get(above, 0.0) + amount
+    return whole
 
 
 def kills(counters: tuple[Path, ...] = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))) -> int:

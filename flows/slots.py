@@ -87,7 +87,10 @@ def of_machine(plan: Plan, workers: int | None = None) -> Slots:
 
 
 def need(node: Node, plan: Plan, workspace: Workspace) -> Need:
-    """What a node takes: by its stage's kind and its seeds, and the memory that its record says it held the last time."""
+    """What a node takes: by its stage's kind and its seeds, and the memory that its record says it held the last time.
+
+    A pretraining of several ranks takes the cores, the GPU and the memory of one for each of them; its seeds take turns.
+    """
     stage, _, key = node.name.rpartition("@")
     kind = plan.compute.needs.get(stage or key)
     if kind is None:
@@ -95,6 +98,9 @@ def need(node: Node, plan: Plan, workspace: Workspace) -> Need:
     threads, seeds = _width(stage, key, plan)
     least = max(kind.cpu, threads)
     memory = max(kind.memory_gb, _held(workspace, stage, key) / 1024 * _ROOM)
+    ranks = plan.compute.ranks.count if stage == "pretrain" else 1
+    if ranks > 1:
+        return Need(least * ranks, least * ranks, kind.gpu * ranks, memory * ranks, kind.time_limit_s)
     return Need(least, max(least, seeds * threads), kind.gpu, memory, kind.time_limit_s)
 
 

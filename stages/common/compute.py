@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+from stages.common.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,26 @@ class NeedPlan:
     time_limit_s: float | None = None
 
 
+Sharding = Literal["none", "fsdp"]
+
+
+@dataclass(frozen=True)
+class RanksPlan:
+    """Processes that share every batch of a pretraining. Raises UserError for numbers out of their range.
+
+    count: of processes, with the node's threads or one GPU each. sharding: each holds the whole network (none) or a part of its
+    weights and optimiser (fsdp). restarts: how often all start again from the last snapshot after one was lost.
+    """
+
+    count: int = 1
+    sharding: Sharding = "none"
+    restarts: int = 3
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.restarts < 0:
+            raise UserError("ranks.count is 1 or more, ranks.restarts 0 or more", where="compute.ranks")
+
+
 @dataclass(frozen=True)
 class ComputePlan:
     """Where it runs. Not tracked as a parameter: it may not change results beyond floating-point order."""
@@ -35,3 +58,4 @@ class ComputePlan:
     needs: dict[str, NeedPlan] = field(default_factory=dict)  # by stage
     retries: int = 2  # of what may pass: a killed process, a time limit, the disk, the network
     retry_delay_s: float = 1.0  # before the first retry; doubled for each further one
+    ranks: RanksPlan = field(default_factory=RanksPlan)

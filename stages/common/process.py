@@ -11,7 +11,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver
@@ -25,10 +25,13 @@ PEAKS: list[int] = []  # KiB that seeds' workers held at most: they are the fork
 _PRELOAD = ["numpy", "pyarrow", "pyarrow.parquet", "torch"]
 
 
-def die_with_parent() -> None:
-    """Asks the kernel to kill this process when its parent dies, so that no orphan writes into a later run (Linux)."""
+def die_with_parent(parent: int | None = None) -> None:
+    """Asks the kernel to kill this process when its parent dies, so that no orphan writes into a later run (Linux).
+
+    parent: its process id, if it is known; it may have died before this process asked.
+    """
     if sys.platform == "linux":
-        parent = os.getppid()
+        parent = parent or os.getppid()
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:  # it died before the kernel was asked
             os._exit(1)
@@ -49,6 +52,21 @@ def terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """In this block the variables are set, for children to inherit; those that were set before get their values back."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def set_threads(count: int) -> None:

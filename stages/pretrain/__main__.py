@@ -1,4 +1,7 @@
-"""python -m stages.pretrain <encoder>: pretrains an encoder on its corpus, one per seed. Under torchrun ranks share batches."""
+"""python -m stages.pretrain <encoder>: pretrains an encoder on its corpus, one per seed. Under torchrun ranks share batches;
+
+a plan of several `compute.ranks` starts such ranks itself.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from stages.common.workspace import Workspace
 
 def work(job: stage.Job) -> None:
     """Pretrains one encoder per seed."""
-    if process.at_once(job.node.seeds, job.plan.compute.jobs, job.node.threads) > 1 and not _ranks():
+    alone = not _ranks() and job.plan.compute.ranks.count == 1
+    if alone and process.at_once(job.node.seeds, job.plan.compute.jobs, job.node.threads) > 1:
         process.warm_up()
     from stages.pretrain.core.run import pretrain
 

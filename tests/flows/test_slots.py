@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from flows import slots
 from flows.dag import Node
 from flows.slots import Need, Slots, need, of_machine
-from stages.common.compute import ComputePlan, NeedPlan, SlotsPlan
+from stages.common.compute import ComputePlan, NeedPlan, RanksPlan, SlotsPlan
 from stages.common.plan import Plan
 from stages.common.workspace import Workspace
 
@@ -49,6 +50,17 @@ def test_a_need_follows_the_stages_kind_its_threads_and_seeds(tmp_path: Path) ->
     assert need(_node(f"pretrain@{key}"), plan, workspace) == Need(1, 3, 1, 2.0, 60.0)
     assert need(_node("fit@unknown"), plan, workspace) == Need(1, 1, 0, 1.0, None)
     assert need(_node("make@a"), plan, workspace) == Need()
+
+
+def test_ranks_take_the_slots_of_as_many_processes(tmp_path: Path) -> None:
+    from tests.flows.workspace import make_plan
+
+    plan = make_plan(encoders=1, seeds=3)
+    (key,) = plan.encoders
+    needs = {"pretrain": NeedPlan(gpu=1, memory_gb=2.0), "fit": NeedPlan(gpu=1)}
+    plan = replace(plan, compute=ComputePlan(needs=needs, ranks=RanksPlan(count=4)))
+    assert need(_node(f"pretrain@{key}"), plan, Workspace(tmp_path)) == Need(4, 4, 4, 8.0, None)
+    assert need(_node("fit@unknown"), plan, Workspace(tmp_path)) == Need(1, 1, 1, 1.0, None)
 
 
 def test_what_a_node_held_last_time_raises_its_need(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from stages.common.errors import UserError
 from stages.common.schema import Part
 from stages.encoders.core import encoder as encoders
 from stages.pretrain.core import distributed
+from stages.pretrain.core.averaging import Averaging
+from stages.pretrain.core.batch_norm import synchronise_batch_norm
 from stages.pretrain.core.distributed import World
 from stages.pretrain.core.objective import Batch, Objective
 from stages.views.core.base import Key
@@ -46,7 +48,7 @@ def losses(objective: dict[str, Any], steps: int = 20) -> list[float]:
     net = encoders.new(Part("image"), Part("resnet", {"width": 4, "blocks": [1]}), column, Path())
     head: Objective = registry.make("objective", Part.of(objective, "objective"), net)
     for module in (net, head):
-        distributed.synchronise_batch_norm(module)
+        synchronise_batch_norm(module)
         module.train()
     found, generator = [], torch.Generator().manual_seed(1)
     parameters = dict(head.optimised(net))
@@ -55,7 +57,7 @@ def losses(objective: dict[str, Any], steps: int = 20) -> list[float]:
         index = distributed.world().share(torch.arange(12))
         total = head(net, Batch([v[index] for v in views], Key(0, 0, index), index))["total"]
         total.backward()
-        distributed.average_gradients(parameters.values())
+        Averaging(parameters.values()).finish()
         with torch.no_grad():
             for p in parameters.values():
                 if p.grad is not None:
@@ -109,7 +111,7 @@ def test_the_loss_curve_of_two_ranks_is_that_of_one_process(ranks: list[dict[str
 
 def test_one_process_gathers_nothing_and_keeps_torchs_batch_norm() -> None:
     x, layer = torch.randn(4, 3), nn.BatchNorm1d(3)
-    distributed.synchronise_batch_norm(layer)
+    synchronise_batch_norm(layer)
     assert distributed.gather(x) is x and "forward" not in vars(layer)
     assert distributed.world() == World(0, 1)
 

@@ -1,23 +1,23 @@
-"""Several processes, one training: under torchrun every rank takes its share of each batch and the loss sees all of it.
+"""Several processes, one training: every rank takes its share of each batch and the loss sees all of it.
 
 Gradients: each rank computes the same loss from gathered embeddings and calls backward; the adjoint of gathering adds the
-ranks' gradients, so a parameter's gradients average to the gradient of one process at the same batch.
-Rank 0 alone holds the lock and writes; the others do their share of the maths.
+ranks' gradients, so a parameter's gradients average to the gradient of one process at the same batch. A loss that is a mean
+over items needs no gathering: the mean of the ranks' means is the mean.
+Rank 0 alone writes; the others do their share of the maths.
 """
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from stages.common.errors import USER_MISTAKE, UserError
 
@@ -43,7 +43,7 @@ class World:
 
 def world() -> World:
     """This process's place among torchrun's ranks; alone without them."""
-    return World(dist.get_rank(), dist.get_world_size()) if _running() else World()
+    return World(dist.get_rank(), dist.get_world_size()) if running() else World()
 
 
 def device(kind: str) -> torch.device:
@@ -53,7 +53,7 @@ def device(kind: str) -> torch.device:
 
 def gather(x: Tensor) -> Tensor:
     """x (B, ...) of every rank, joined in rank order, (size * B, ...), with gradient. One process: x itself."""
-    return _Gather.apply(x) if _running() else x
+    return _Gather.apply(x) if running() else x
 
 
 class _Gather(torch.autograd.Function):
@@ -71,58 +71,39 @@ class _Gather(torch.autograd.Function):
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Puts the mean over the ranks in place of each gradient: one message for all of them, after backward."""
-    if not _running():
-        return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.reshape(-1) for g in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients])):
-        gradient.copy_(mean.view_as(gradient))
+def mean(x: Tensor) -> Tensor:
+    """The mean of x over the ranks, without gradient. One process: x itself."""
+    if not running():
+        return x
+    found = x.detach().clone()
+    dist.all_reduce(found)
+    return found / dist.get_world_size()
 
 
-def synchronise_batch_norm(module: nn.Module) -> None:
-    """Batch norm layers inside `module` take their statistics over all ranks. They keep their weights, buffers and names."""
-    if not _running():
-        return
-    for layer in module.modules():
-        if isinstance(layer, _BatchNorm):
-            layer.forward = functools.partial(_batch_norm, layer)  # type: ignore[method-assign]
+def balance(count: Tensor | int) -> Tensor | float:
+    """What a mean over `count` things of this rank is multiplied by, so that the ranks' mean is that over all their things.
 
-
-def _batch_norm(layer: _BatchNorm, x: Tensor) -> Tensor:
-    """x (B, C, ...): torch's own batch norm works across ranks on GPUs only; this one on every backend.
-
-    Ranks hold equally many items, so the mean of their means is the mean, and the variance is the mean of their variances plus
-    the variance of their means.
+    For means over tokens, of which ranks hold unequally many: count / its mean over the ranks. One process: 1.
     """
-    if not layer.training:
-        return type(layer).forward(layer, x)
-    dims, shape = [0, *range(2, x.dim())], [1, -1] + [1] * (x.dim() - 2)
-    wide = x.float()
-    var, mean = torch.var_mean(wide, dims, correction=0)
-    means, variances = gather(torch.stack([mean, var])).view(-1, 2, len(mean)).unbind(1)
-    var, mean = variances.mean(0) + means.var(0, correction=0), means.mean(0)
-    if layer.track_running_stats and layer.running_mean is not None and layer.running_var is not None:
-        count = dist.get_world_size() * x.numel() // x.shape[1]
-        layer.num_batches_tracked.add_(1)  # type: ignore[union-attr]
-        momentum = layer.momentum if layer.momentum is not None else 1 / float(layer.num_batches_tracked)  # type: ignore[arg-type]
-        layer.running_mean.lerp_(mean.detach(), momentum)
-        layer.running_var.lerp_(var.detach() * count / (count - 1), momentum)
-    scale = (var + layer.eps).rsqrt()
-    if layer.affine:
-        scale = scale * layer.weight
-    out = (wide - mean.view(shape)) * scale.view(shape)
-    if layer.affine:
-        out = out + layer.bias.view(shape)
-    return out.to(x.dtype)
+    if not running():
+        return 1.0
+    here = torch.as_tensor(count, dtype=torch.float32, device=_message_device())
+    return here / mean(here).clamp_min(1 / dist.get_world_size())
+
+
+def every(x: Tensor) -> Tensor:
+    """x of every rank, stacked in rank order (size, ...), where x was; without gradient."""
+    if not running():
+        return x.unsqueeze(0)
+    sent = x.detach().to(_message_device()).contiguous()
+    parts = [torch.empty_like(sent) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, sent)
+    return torch.stack(parts).to(x.device)
 
 
 def announce(text: str) -> None:
     """Rank 0 tells the others (they `listen`)."""
-    if _running():
+    if running():
         data = torch.tensor(list(text.encode()), dtype=torch.uint8, device=_message_device())
         dist.broadcast(torch.tensor(len(data), device=data.device), 0)
         dist.broadcast(data, 0)
@@ -139,28 +120,40 @@ def listen() -> str:
 
 def barrier() -> None:
     """Waits for all ranks."""
-    if _running():
+    if running():
         dist.barrier()
+
+
+@contextlib.contextmanager
+def joined(kind: str, meeting: str | None = None) -> Iterator[World]:
+    """Within this block the process is one of the ranks, over NCCL for `cuda`, else gloo.
+
+    meeting: the address at which ranks find each other, such as file:///path; default: what torchrun put into the environment.
+    """
+    if kind == "cuda":
+        torch.cuda.set_device(device("cuda"))
+    place = {} if meeting is None else {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo", meeting, PATIENCE, **place)  # type: ignore[arg-type]
+    try:
+        yield world()
+    finally:
+        dist.destroy_process_group()
 
 
 def main(lead: Callable[[], int], follow: Callable[[], None]) -> int:
     """Joins torchrun's ranks: rank 0 runs `lead` (the stage), the others `follow`. Returns the exit code."""
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(device("cuda"))
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
     try:
-        if world().leads:
-            return lead()
-        follow()
+        with joined("cuda" if torch.cuda.is_available() else "cpu") as place:
+            if place.leads:
+                return lead()
+            follow()
     except UserError:
         return USER_MISTAKE  # rank 0 meets the same mistake and tells the user
-    finally:
-        dist.destroy_process_group()
     return 0
 
 
-def _running() -> bool:
+def running() -> bool:
+    """Whether this process is one of several ranks, or of one that torchrun started."""
     return dist.is_available() and dist.is_initialized()
 
 

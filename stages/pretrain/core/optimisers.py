@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.common.plan import OptimPlan
+from stages.pretrain.core import shard
 
 EPSILON = 1e-8  # AdamW's
 TRUST = 1e-3  # LARS' coefficient
@@ -23,18 +24,19 @@ TRUST = 1e-3  # LARS' coefficient
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters treated alike. adapted: LARS gives each its own rate."""
+    """Parameters treated alike. adapted: LARS gives each its own rate. cut: a rank holds a part of each."""
 
     parameters: dict[str, nn.Parameter]
     decay: float
     adapted: bool
+    cut: bool
 
 
 class Optimiser(ABC):
     """Updates named parameters from their gradients; those without one are left alone.
 
     Biases and the scales of normalisation (parameters of one dimension or none) are neither decayed nor, by LARS, adapted,
-    unless `decay_norm_and_bias` says so.
+    unless `decay_norm_and_bias` says so. A rank updates what it holds of a sharded parameter.
     """
 
     slots: Sequence[str] = ()  # names of the tensors kept for each parameter
@@ -44,8 +46,13 @@ class Optimiser(ABC):
         named = dict(parameters)
         matrices = {n: p for n, p in named.items() if p.dim() > 1 or plan.decay_norm_and_bias}
         vectors = {n: p for n, p in named.items() if n not in matrices}
-        self.groups = [Group(matrices, plan.weight_decay, True), Group(vectors, 0.0, False)]
-        self.kept = {slot: {n: torch.zeros_like(p) for n, p in named.items()} for slot in self.slots}
+        self.groups = [
+            Group({n: p for n, p in alike.items() if shard.cut(p) == cut}, decay, adapted, cut)
+            for alike, decay, adapted in ((matrices, plan.weight_decay, True), (vectors, 0.0, False))
+            for cut in (False, True)
+        ]
+        self.parameters = named
+        self.kept = {slot: {n: torch.zeros_like(shard.local(p)) for n, p in named.items()} for slot in self.slots}
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
@@ -53,8 +60,8 @@ class Optimiser(ABC):
         for group in self.groups:
             names = [n for n, p in group.parameters.items() if p.grad is not None]
             if names:
-                weights = [group.parameters[n] for n in names]
-                gradients = [w.grad for w in weights if w.grad is not None]
+                weights = [shard.local(group.parameters[n]) for n in names]
+                gradients = [shard.local(group.parameters[n].grad) for n in names]
                 kept = {slot: [tensors[n] for n in names] for slot, tensors in self.kept.items()}
                 self.update(group, weights, gradients, kept, lr)
 
@@ -69,14 +76,16 @@ class Optimiser(ABC):
                 parameter.grad = None
 
     def state(self) -> dict[str, Any]:
-        return {"done": self.done, **self.kept}
+        """Of all parameters as a whole, on rank 0 at least; all ranks must ask for it."""
+        kept = {s: {n: shard.whole(t, self.parameters[n]) for n, t in tensors.items()} for s, tensors in self.kept.items()}
+        return {"done": self.done, **kept}
 
     def load(self, state: dict[str, Any]) -> None:
         """Copies into the tensors at hand, so that they keep their layout in memory."""
         self.done = state["done"]
         for slot, tensors in self.kept.items():
             for name, tensor in tensors.items():
-                tensor.copy_(state[slot][name])
+                tensor.copy_(shard.part(state[slot][name], self.parameters[name]))
 
 
 class AdamW(Optimiser):
@@ -122,7 +131,8 @@ class LARS(Optimiser):
         velocity = kept["velocity"]
         change = torch._foreach_add(g, w, alpha=group.decay)
         if group.adapted:
-            for d, weight, gradient in zip(change, torch._foreach_norm(w), torch._foreach_norm(g)):
+            norms = shard.norms if group.cut else torch._foreach_norm
+            for d, weight, gradient in zip(change, norms(w), norms(g)):
                 local = TRUST * weight / (gradient + group.decay * weight)
                 d *= torch.where((weight > 0) & (gradient > 0), local, 1.0)  # no read-back: the device need not wait
         torch._foreach_mul_(velocity, self.plan.momentum)

@@ -8,6 +8,7 @@ import shutil
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from stages.common.errors import UserError
 from stages.common.plan import EncoderPlan
 from stages.common.schema import as_plain, build
 from stages.common.stage import Job
-from stages.pretrain.core import data, distributed, streaming
+from stages.pretrain.core import data, distributed, launch, streaming
 from stages.pretrain.core.items import Source
 from stages.pretrain.core.seed import train
 from stages.pretrain.core.task import Outcome, Task
@@ -30,11 +31,23 @@ def pretrain(job: Job) -> None:
     task = prepare(job)
     distributed.announce(json.dumps(as_plain(task)))
     decoded = time.perf_counter()
-    outcomes = process.per_seed(train, job.node.seeds, task, jobs=_jobs(job, task.device), threads=job.node.threads)
+    ranks = job.plan.compute.ranks
+    if starts_ranks(job):
+        outcomes, restarted = launch.train(task, ranks, job.work / "ranks")
+        job.record.details["restarts"] = restarted
+    else:
+        outcomes = process.per_seed(train, job.node.seeds, task, jobs=_jobs(job, task.device), threads=job.node.threads)
     distributed.barrier()
-    _record(job, task, outcomes)
+    _record(job, task, outcomes, ranks.count if starts_ranks(job) else distributed.world().size)
     job.record.timings |= {"decode_s": decoded - began, "train_s": time.perf_counter() - decoded}
     shutil.rmtree(job.work)
+
+
+def starts_ranks(job: Job) -> bool:
+    """Whether the stage starts processes that share its batches: not where torchrun has done so, nor where nothing trains."""
+    objective: Any = registry.find("objective", job.node.objective.name)
+    trains = objective.trains and job.node.epochs
+    return job.plan.compute.ranks.count > 1 and not distributed.running() and bool(trains)
 
 
 def follow() -> None:
@@ -86,6 +99,7 @@ def prepare(job: Job) -> Task:
         parent=None if parent is None else str(parent.absolute()),
         corpus=str(corpus.folder.absolute()),
         decode_threads=threads,
+        sharding=job.plan.compute.ranks.sharding,
     )
 
 
@@ -111,13 +125,12 @@ def _jobs(job: Job, device: str) -> int | None:
 
 def _decode_threads(job: Job, device: str) -> int:
     """What the plan says; else a seed's share of the cores, among the ranks of this machine."""
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * process.at_once(
-        job.node.seeds, _jobs(job, device), job.node.threads
-    )
-    return job.plan.compute.decode_threads or max(1, process.cores() // beside)
+    ranks = job.plan.compute.ranks.count if starts_ranks(job) else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    seeds = 1 if ranks > 1 else process.at_once(job.node.seeds, _jobs(job, device), job.node.threads)
+    return job.plan.compute.decode_threads or max(1, process.cores() // (ranks * seeds))
 
 
-def _record(job: Job, task: Task, outcomes: list[Outcome]) -> None:
+def _record(job: Job, task: Task, outcomes: list[Outcome], processes: int) -> None:
     record = job.record
     record.device = f"cuda ({torch.cuda.get_device_name()})" if task.device == "cuda" else "cpu"
     for outcome in outcomes:
@@ -133,7 +146,7 @@ def _record(job: Job, task: Task, outcomes: list[Outcome]) -> None:
     for name in ("data_s", "views_s", "network_s"):
         record.timings[name] = sum(o.seconds[name] for o in outcomes)
     record.details |= {
-        "processes": distributed.world().size,
+        "processes": processes,
         "input_shape": list(outcomes[0].shape),
         "parameters": outcomes[0].parameters,
         "peak_memory_mb": {str(o.seed): round(o.peak_memory_mb) for o in outcomes},

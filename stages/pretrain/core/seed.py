@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from stages.encoders.core import encoder as encoders
-from stages.encoders.core.encoder import EncoderCard
+from stages.encoders.core.encoder import Encoder, EncoderCard
+from stages.encoders.core.projector import Projector
 from stages.pretrain.core import data, distributed, health, snapshot, streaming
 from stages.pretrain.core.items import Source
 from stages.pretrain.core.monitor import Monitor
@@ -48,9 +49,10 @@ def train(seed: int, task: Task) -> Outcome:
         try:
             _epochs(trainer, monitor, observer, snapshots)
             outcome.samples_per_second = observer.samples_per_second()
-            if monitor is not None:
-                outcome.metrics = _final(trainer, monitor, observer)
-                _export(Path(task.out) / f"seed={seed}", trainer, task, outcome)
+            with trainer.network.exported() as (net, projector):
+                if monitor is not None:
+                    outcome.metrics = _final(trainer, monitor, net, observer)
+                    _export(Path(task.out) / f"seed={seed}", trainer, task, outcome, net, projector)
         finally:
             observer.close()
             items.close()
@@ -65,9 +67,9 @@ def _epochs(trainer: Trainer, monitor: Monitor | None, observer: Observer, snaps
         epoch, into = divmod(trainer.done, trainer.per_epoch)
         if not into:
             values = trainer.settle()
-            if monitor is not None and (last or epoch % trainer.node.monitor.every == 0):
-                with observer.aside_from_training():
-                    measured = monitor.measure(trainer.objective.exported(trainer.encoder))
+            if last or epoch % trainer.node.monitor.every == 0:
+                with observer.aside_from_training(), trainer.network.exported() as (net, _):
+                    measured = {} if monitor is None else monitor.measure(net)
                 trainer.history.add(trainer.done, measured)
                 observer.warn(_collapse(trainer))
                 values |= measured
@@ -79,10 +81,10 @@ def _epochs(trainer: Trainer, monitor: Monitor | None, observer: Observer, snaps
                     snapshot.save(snapshots, trainer.done, state)
 
 
-def _final(trainer: Trainer, monitor: Monitor, observer: Observer) -> dict[str, float]:
+def _final(trainer: Trainer, monitor: Monitor, net: Encoder, observer: Observer) -> dict[str, float]:
     """The last of every measure and of the loss; measured now if nothing was trained."""
     if not trainer.steps:
-        measured = monitor.measure(trainer.objective.exported(trainer.encoder))
+        measured = monitor.measure(net)
         observer.tell(measured)
         return measured
     history = trainer.history
@@ -105,10 +107,10 @@ def _monitor(task: Task, device: torch.device) -> Monitor:
     return Monitor(plan, bank.to(device), queries)
 
 
-def _export(folder: Path, trainer: Trainer, task: Task, outcome: Outcome) -> None:
+def _export(folder: Path, trainer: Trainer, task: Task, outcome: Outcome, net: Encoder, projector: Projector | None) -> None:
     """Writes the encoder, its card, its history and its projector; the objective's other heads are left behind."""
     folder.mkdir(parents=True)
-    net, node, projector = trainer.objective.exported(trainer.encoder), task.node, getattr(trainer.objective, "projector", None)
+    node = task.node
     card = EncoderCard(
         frontend=node.frontend,
         backbone=node.backbone,

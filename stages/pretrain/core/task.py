@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from stages.common.compute import Sharding
 from stages.common.corpus import Column
 from stages.common.plan import EncoderPlan
 
@@ -29,6 +30,7 @@ class Task:
     parent: str | None = None  # folder of the parent encoder
     corpus: str = ""  # folder of the corpus, from which a node with `stream:` reads
     decode_threads: int = 1  # of a stream
+    sharding: Sharding = "none"  # what each of several ranks holds
 
 
 @dataclass

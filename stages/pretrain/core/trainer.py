@@ -24,6 +24,7 @@ from stages.pretrain.core.distributed import World
 from stages.pretrain.core.history import History
 from stages.pretrain.core.items import Drawn, Items, Schedule, Source
 from stages.pretrain.core.objective import Batch, Objective
+from stages.pretrain.core.replicas import Replicas
 from stages.pretrain.core.task import Task
 from stages.views.core import random
 from stages.views.core.base import Key, Views
@@ -53,23 +54,23 @@ class Trainer:
         self.per_step = node.batch_size * node.accumulate
         self.per_epoch = self._steps_per_epoch(f"encoders.{task.key}.batch_size") if self.objective.trains else 0
         self.steps, self.done = self.per_epoch * node.epochs, 0
+        self.sharded = task.sharding == "fsdp" and world.size > 1
         self.history = History()
         self.seconds = {"data": 0.0, "views": 0.0, "network": 0.0}
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
         self._drawn: Iterator[Drawn] | None = None
         if self.steps:
             self._equip(teacher(seed, task))
+        else:
+            self.network = Replicas(self.encoder, self.objective)
 
     def _equip(self, frozen: Encoder | None) -> None:
         self.objective.prepare(self.encoder, self.items, None if frozen is None else frozen.to(self.device))
         self.objective.to(self.device)
-        if self.node.channels_last:
+        if self.node.channels_last and not self.sharded:  # a shard is rows of contiguous weights
             self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for module in (self.encoder, self.objective):
-            distributed.synchronise_batch_norm(module)
-            module.train()
-        self.parameters = dict(self.objective.optimised(self.encoder))
-        self.optimiser = optimisers.KINDS[self.node.optim.name](self.node.optim, self.parameters.items())
+        self.network = self._network()
+        self.optimiser = optimisers.KINDS[self.node.optim.name](self.node.optim, self.network.parameters.items())
         if self.node.compile:
             self.encoder.compile()
 
@@ -78,19 +79,19 @@ class Trainer:
         if self._drawn is None:
             self._drawn = self.items.batches(self._schedule())
         means: dict[str, Tensor] = {}
-        for _ in range(self.node.accumulate):
+        for micro in range(self.node.accumulate):
             asked = self._clock()
             drawn = next(self._drawn)
             begun = self._clock()
             batch = self.batch(drawn.epoch, drawn.index, drawn.items)
             viewed = self._clock()
-            for name, value in self.backward(batch).items():
+            for name, value in self.backward(batch, last=micro == self.node.accumulate - 1).items():
                 means[name] = means.get(name, 0) + value / self.node.accumulate
             self._time(asked, begun, viewed, self._clock())
         self.update()
         self.done += 1
         self.objective.after_step(self.encoder, self.done, self.steps)
-        self._pending.append((self.done, means))
+        self._pending.append((self.done, self._of_all_ranks(means)))
         if len(self._pending) >= _MOST_PENDING:
             self.settle()
 
@@ -115,17 +116,18 @@ class Trainer:
             views = [_channels_last(v) for v in views]
         return Batch(views, key, index, items.side, other)
 
-    def backward(self, batch: Batch) -> dict[str, Tensor]:
-        """Adds the batch's share to the gradients. Returns the terms of its loss, detached."""
+    def backward(self, batch: Batch, last: bool = True) -> dict[str, Tensor]:
+        """Adds the batch's share to the gradients. last: of the step. Returns the terms of its loss, detached."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.node.precision == "bfloat16"):
-            terms = self.objective(self.encoder, batch)
-        (terms["total"] / self.node.accumulate).backward()
+            terms = self.network.terms(batch)
+        self.network.backward(terms["total"] / self.node.accumulate, last)
         return {name: value.detach() for name, value in terms.items()}
 
     def update(self) -> None:
-        distributed.average_gradients(self.parameters.values())
+        """Takes the optimiser's step with the gradients of all ranks."""
+        self.network.average()
         if self.node.optim.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.node.optim.clip_norm)
+            self.network.clip(self.node.optim.clip_norm)
         self.optimiser.step(optimisers.rate(self.node.optim, self.done, self.steps))
         self.optimiser.clear()
 
@@ -147,27 +149,51 @@ class Trainer:
         return values
 
     def state(self) -> dict[str, Any]:
-        """All that another process needs to go on from here to the same bits."""
+        """All that another process needs to go on from here to the same bits: on rank 0; all ranks must ask for it.
+
+        One process may go on from the state of several and the other way round: with the generator of rank 0.
+        """
         self.settle()
-        return {
+        state: dict[str, Any] = {
             "done": self.done,
-            "encoder": dict(self.encoder.state_dict()),
-            "objective": dict(self.objective.state_dict()),
+            "encoder": self.network.state(self.encoder),
+            "objective": self.network.state(self.objective),
             "optimiser": self.optimiser.state(),
             "generator": torch.get_rng_state(),
             "device_generator": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "history": self.history.state(),
         }
+        if self.world.size > 1:
+            state["generators"] = distributed.every(state["generator"])
+        return state
 
     def restore(self, state: dict[str, Any]) -> None:
         self.done, self._drawn = state["done"], None
-        self.encoder.load_state_dict(state["encoder"])
-        self.objective.load_state_dict(state["objective"])
+        self.network.load(self.encoder, state["encoder"])
+        self.network.load(self.objective, state["objective"])
         self.optimiser.load(state["optimiser"])
-        torch.set_rng_state(state["generator"])
+        generators = state.get("generators", ())
+        alike = len(generators) == self.world.size
+        torch.set_rng_state(generators[self.world.rank].clone() if alike else state["generator"])  # torch takes no view
         if state["device_generator"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["device_generator"], self.device)
         self.history.load(state["history"])
+
+    def _network(self) -> Replicas:
+        if not self.sharded:
+            return Replicas(self.encoder, self.objective)
+        from stages.pretrain.core.shards import Shards
+
+        if self.node.compile:
+            raise UserError("a sharded encoder is not compiled", where=self.where, do="set compile: false, or sharding: none")
+        return Shards(self.encoder, self.objective)
+
+    def _of_all_ranks(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The means over the ranks: a loss that couples no items is that of a rank's share."""
+        if self.world.size == 1:
+            return terms
+        means = distributed.mean(torch.stack([value.float() for value in terms.values()]))
+        return dict(zip(terms, means.unbind(), strict=True))
 
     def _steps_per_epoch(self, where: str) -> int:
         if self.node.batch_size % self.world.size:

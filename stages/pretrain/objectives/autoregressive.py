@@ -11,6 +11,7 @@ from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder, TokenBackbone
 from stages.encoders.core.inputs import Padded, tensor
 from stages.encoders.core.projector import Projector
+from stages.pretrain.core.distributed import balance
 from stages.pretrain.core.objective import Batch, Objective
 from stages.pretrain.core.precision import full_precision
 
@@ -52,7 +53,8 @@ class Autoregressive(Objective):
         logits, target = self.projector(h), following(tensor(x), x.own() if isinstance(x, Padded) else None)
         known = target != _NONE
         right = (logits.argmax(-1) == target) & known
-        return {"total": foretold(logits, target), "accuracy": right.sum() / known.sum().clamp_min(1)}
+        share = balance(known.sum())
+        return {"total": foretold(logits, target) * share, "accuracy": right.sum() / known.sum().clamp_min(1) * share}
 
 
 def following(symbols: Tensor, own: Tensor | None) -> Tensor:

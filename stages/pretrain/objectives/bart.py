@@ -14,6 +14,7 @@ from stages.common.symbols import SPECIAL
 from stages.encoders.core.decoder import cut, shifted
 from stages.encoders.core.encoder import Encoder
 from stages.encoders.core.inputs import Padded
+from stages.pretrain.core.distributed import balance
 from stages.pretrain.core.objective import Batch, Objective
 from stages.pretrain.core.precision import full_precision
 
@@ -49,7 +50,8 @@ class Denoising(Objective):
             logits.append(backbone.logits(states))
             target.append(symbols)
         found, symbols = torch.cat(logits), torch.cat(target)
-        return {"total": foretold(found, symbols), "accuracy": (found.argmax(1) == symbols).float().mean()}
+        share = balance(len(symbols))
+        return {"total": foretold(found, symbols) * share, "accuracy": (found.argmax(1) == symbols).float().mean() * share}
 
 
 def written(encoder: Encoder, corrupted: Padded, original: Padded) -> tuple[Tensor, Tensor]:

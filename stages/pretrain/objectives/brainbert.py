@@ -11,6 +11,7 @@ from stages.common.errors import ContractError, UserError
 from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder, TokenBackbone
 from stages.encoders.core.inputs import Padded
+from stages.pretrain.core.distributed import balance
 from stages.pretrain.core.objective import Batch, Objective
 from stages.pretrain.core.precision import full_precision
 from stages.views.core import random
@@ -142,4 +143,6 @@ def content_aware_l1(prediction: Tensor, target: Tensor, mask: Tensor, *, thresh
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:
-    return torch.where(where, values, 0.0).sum() / where.sum().clamp_min(1)
+    """Over the cells of all ranks, once their means are averaged."""
+    count = where.sum()
+    return torch.where(where, values, 0.0).sum() / count.clamp_min(1) * balance(count)

@@ -14,6 +14,7 @@ from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder, TokenBackbone
 from stages.encoders.core.inputs import Tokens, pooled
 from stages.encoders.core.transformer import initialise
+from stages.pretrain.core.distributed import balance
 from stages.pretrain.core.objective import Batch, Objective, Still, follow
 from stages.pretrain.core.precision import full_precision
 from stages.views.core import random
@@ -118,7 +119,7 @@ class Data2Vec2(Objective):
         predicted = self.decoder(full, own)
         asked = own & ~visible
         wanted_many = wanted.repeat_interleave(self.masks, 0)
-        terms = {"total": error(predicted[asked], wanted_many[asked])}
+        terms = {"total": error(predicted[asked], wanted_many[asked]) * balance(asked.sum())}
         if self.glance is not None:
             overall = pooled(wanted_many, own)
             terms["global"] = error(self.glance(glance), overall)

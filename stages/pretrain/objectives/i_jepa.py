@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder, TokenBackbone
 from stages.encoders.core.inputs import Input
 from stages.encoders.core.transformer import Block, initialise, sinusoids
+from stages.pretrain.core.distributed import gather, world
 from stages.pretrain.core.objective import Batch, Objective, Still, follow
 from stages.pretrain.core.precision import full_precision
 from stages.views.core.masks import Blocks, Masks, multiblock, scattered
@@ -79,9 +81,12 @@ class IJepa(Objective):
         return {**means, "seen": torch.tensor(seen, device=means["total"].device)}
 
     def draw(self, batch: Batch) -> Masks:
-        """The batch's masks; they follow from its key alone."""
-        masks = multiblock(batch.key, self.grid, self.blocks)
-        return scattered(batch.key, self.grid, masks) if self.masks == "random" else masks
+        """The batch's masks; they follow from its key alone. Their sides are the whole batch's, so each rank draws for all."""
+        key = replace(batch.key, sample=gather(batch.sample))
+        masks = multiblock(key, self.grid, self.blocks)
+        masks = scattered(key, self.grid, masks) if self.masks == "random" else masks
+        mine = world().share(torch.arange(len(key.sample), device=batch.sample.device))
+        return Masks(masks.context[mine], masks.targets[mine])
 
     def _terms(self, encoder: Encoder, view: Input, masks: Masks) -> dict[str, Tensor]:
         backbone = encoder.backbone

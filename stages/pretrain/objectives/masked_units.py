@@ -14,6 +14,7 @@ from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder, TokenBackbone
 from stages.encoders.core.inputs import Input, Padded, Tokens, tensor
 from stages.pretrain.core.clusters import k_means, nearest
+from stages.pretrain.core.distributed import balance
 from stages.pretrain.core.items import Source
 from stages.pretrain.core.objective import Batch, Objective, Still
 from stages.pretrain.core.precision import full_precision
@@ -124,13 +125,15 @@ class MaskedUnits(Objective):
         hidden = torch.where(masked.unsqueeze(-1), self.mask.to(tokens.h.dtype), tokens.h)
         o = self.output(backbone.encode(Tokens(hidden, tokens.own, tokens.position))[-1])
         unmasked = own & ~masked
-        losses = {"masked": prediction(o[masked], self.codes, target[masked], temperature=self.temperature)}
+        share = balance(masked.sum())
+        losses = {"masked": prediction(o[masked], self.codes, target[masked], temperature=self.temperature) * share}
+        rest = balance(unmasked.sum())
         if self.share < 1 and unmasked.any():
-            losses["unmasked"] = prediction(o[unmasked], self.codes, target[unmasked], temperature=self.temperature)
+            losses["unmasked"] = prediction(o[unmasked], self.codes, target[unmasked], temperature=self.temperature) * rest
         total = self.share * losses["masked"] + (1 - self.share) * losses.get("unmasked", losses["masked"].new_zeros(()))
         with torch.no_grad():
             guess = (normalize(o[masked].float(), dim=1) @ normalize(self.codes, dim=1).T).argmax(1)
-            accuracy = (guess == target[masked]).float().mean()
+            accuracy = (guess == target[masked]).float().mean() * share
         return {"total": total, **losses, "accuracy": accuracy, "covered": masked.sum() / own.sum()}
 
     @torch.no_grad()

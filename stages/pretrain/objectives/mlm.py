@@ -12,6 +12,7 @@ from stages.common.registry import part
 from stages.encoders.core.encoder import Encoder, TokenBackbone
 from stages.encoders.core.inputs import Padded, tensor
 from stages.encoders.core.transformer import initialise
+from stages.pretrain.core.distributed import balance
 from stages.pretrain.core.objective import Batch, Objective
 from stages.pretrain.core.precision import full_precision
 from stages.views.core import random
@@ -67,7 +68,9 @@ class MaskedLanguageModel(Objective):
         weight = backbone.get_parameter("symbols.weight")[: self.vocabulary] if self.output is None else self.output.weight
         logits = F.linear(self.head(h), weight, self.bias)
         target = symbols[chosen]
-        return {"total": foretold(logits, target), "accuracy": (logits.argmax(1) == target).float().sum() / max(1, len(target))}
+        accuracy = (logits.argmax(1) == target).float().sum() / max(1, len(target))
+        share = balance(len(target))
+        return {"total": foretold(logits, target) * share, "accuracy": accuracy * share}
 
 
 @full_precision

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from stages.common import process
 from stages.encoders.core.inputs import Padded
 from stages.pretrain.core import distributed
+from stages.pretrain.core.averaging import Averaging
 from stages.pretrain.core.objective import Batch
 from tests.pretrain.objectives.test_wav2vec2 import SAMPLES, batch, network, objective
 
@@ -28,7 +29,7 @@ def step() -> tuple[dict[str, float], list[float]]:
     terms = made(net, Batch([Padded(x.x[index], x.lengths[index])], key, index))
     terms["total"].backward()
     parameters = [p for _, p in made.optimised(net)]
-    distributed.average_gradients(parameters)
+    Averaging(parameters).finish()
     return {name: float(v.detach()) for name, v in terms.items()}, [float(p.grad.norm()) for p in parameters]
 
 
