@@ -25,6 +25,19 @@ class NeedPlan:
 
 
 @dataclass(frozen=True)
+class RayPlan:
+    """Ingest, extract and pretrain as tasks of a Ray cluster, whose nodes share this machine's files."""
+
+    address: str | None = None  # host:port, or `auto` for one that `ray start` started here; null: RAY_ADDRESS, else our own
+    workers: int | None = None  # tasks at once; null: as many as the cluster has room for
+    cpus: float | None = None  # of a task; null: the node's threads
+    ranks: int = 1  # processes that share each batch of a pretraining; 1: every seed has a process of its own
+    retries: int = 3  # of a task whose process or machine died
+    patience_s: float = 300.0  # how long a process of a pretraining waits for room in the cluster
+    object_store_mb: int = 200  # memory for what passes between tasks, of a Ray that is started here
+
+
+@dataclass(frozen=True)
 class ComputePlan:
     """Where it runs. Not tracked as a parameter: it may not change results beyond floating-point order."""
 
@@ -34,3 +47,4 @@ class ComputePlan:
     needs: dict[str, NeedPlan] = field(default_factory=dict)  # by stage
     retries: int = 2  # of what may pass: a killed process, a time limit, the disk, the network
     retry_delay_s: float = 1.0  # before the first retry; doubled for each further one
+    ray: RayPlan | None = None  # null: on this machine alone
