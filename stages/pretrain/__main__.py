@@ -14,7 +14,8 @@ from stages.common.workspace import Workspace
 
 def work(job: stage.Job) -> None:
     """Pretrains one encoder per seed."""
-    if process.at_once(job.node.seeds, job.plan.compute.jobs, job.node.threads) > 1 and not _ranks():
+    compute = job.plan.compute
+    if process.at_once(job.node.seeds, compute.jobs, job.node.threads) > 1 and compute.ray is None and not _ranks():
         process.warm_up()
     from stages.pretrain.core.run import pretrain
 

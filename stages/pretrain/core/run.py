@@ -16,7 +16,7 @@ from stages.common.errors import UserError
 from stages.common.plan import EncoderPlan
 from stages.common.schema import as_plain, build
 from stages.common.stage import Job
-from stages.pretrain.core import data, distributed
+from stages.pretrain.core import data, distributed, group
 from stages.pretrain.core.seed import train
 from stages.pretrain.core.task import Outcome, Task
 
@@ -28,9 +28,13 @@ def pretrain(job: Job) -> None:
     task = prepare(job)
     distributed.announce(json.dumps(as_plain(task)))
     decoded = time.perf_counter()
-    outcomes = process.per_seed(train, job.node.seeds, task, jobs=_jobs(job, task.device), threads=job.node.threads)
+    ray = job.plan.compute.ray if distributed.world().size == 1 else None  # under torchrun the ranks are there already
+    if ray is not None:
+        outcomes = group.train_all(ray, task)
+    else:
+        outcomes = process.per_seed(train, job.node.seeds, task, jobs=_jobs(job, task.device), threads=job.node.threads)
     distributed.barrier()
-    _record(job, task, outcomes)
+    _record(job, task, outcomes, distributed.world().size if ray is None else ray.ranks)
     job.record.timings |= {"decode_s": decoded - began, "train_s": time.perf_counter() - decoded}
     shutil.rmtree(job.work)
 
@@ -99,7 +103,7 @@ def _jobs(job: Job, device: str) -> int | None:
     return job.plan.compute.jobs or (1 if device == "cuda" else None)
 
 
-def _record(job: Job, task: Task, outcomes: list[Outcome]) -> None:
+def _record(job: Job, task: Task, outcomes: list[Outcome], processes: int) -> None:
     record = job.record
     record.device = f"cuda ({torch.cuda.get_device_name()})" if task.device == "cuda" else "cpu"
     for outcome in outcomes:
@@ -115,7 +119,7 @@ def _record(job: Job, task: Task, outcomes: list[Outcome]) -> None:
     for name in ("views_s", "network_s"):
         record.timings[name] = sum(o.seconds[name] for o in outcomes)
     record.details |= {
-        "processes": distributed.world().size,
+        "processes": processes,
         "input_shape": list(outcomes[0].shape),
         "parameters": outcomes[0].parameters,
         "peak_memory_mb": {str(o.seed): round(o.peak_memory_mb) for o in outcomes},
