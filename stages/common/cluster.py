@@ -10,7 +10,8 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,54 @@ def each(
             yield units[int(found["unit"])], answer["is"]
 
 
+def in_order(plan: RayPlan, work: Callable[[Any], Any], units: Iterable[Any]) -> Generator[Any, None, None]:
+    """work(unit) of each unit, in their order, as tasks of one core.
+
+    Units are made here, one after another, and may be any values: Ray carries them between processes. (Ray Data reads in its
+    tasks and in an order of its own, while a stream such as a tar has one reader and one order.) Few wait at a time.
+    Raises as `each` does.
+    """
+    with joined(plan) as ray:
+        cpus = plan.cpus or 1.0
+        room = min(plan.workers or fits(ray, cpus, 0), fits(ray, cpus, 0))
+        task = ray.remote(_answered).options(num_cpus=cpus, max_retries=plan.retries)
+        waiting: deque[Any] = deque()
+        for unit in units:
+            waiting.append(task.remote(work, unit))
+            if len(waiting) > 2 * room:
+                yield _got(ray, waiting.popleft(), plan.retries)
+        while waiting:
+            yield _got(ray, waiting.popleft(), plan.retries)
+
+
+def _answered(work: Callable[[Any], Any], unit: Any) -> Any:
+    """A mistake as a value: Ray would wrap it."""
+    try:
+        return work(unit)
+    except UserError as error:
+        return error
+
+
+def _got(ray: Any, call: Any, retries: int) -> Any:
+    with _translated(ray, retries):
+        answer = ray.get(call)
+    if isinstance(answer, UserError):
+        raise answer
+    return answer
+
+
+@contextlib.contextmanager
+def _translated(ray: Any, retries: int) -> Iterator[None]:
+    """Ray's errors as ours: what a task raised, or PassingError for one that died too often."""
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, Exception) else error from None
+    except ray.exceptions.RayError as error:
+        what = f"a task's process died more than {retries} times: {str(error).splitlines()[0]}"
+        raise PassingError(what, where="compute.ray", do="see whether memory ran out, or a machine fails") from None
+
+
 def _mapped(
     ray: Any, work: Callable[[Any], Any], units: Sequence[Any], most: int, resources: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
@@ -114,13 +163,8 @@ def _mapped(
     rows = [{"unit": i, "text": json.dumps(unit)} for i, unit in enumerate(units)]
     ordered = data.from_items(rows, override_num_blocks=len(rows))
     mapped = ordered.map(_Answering(work), concurrency=most, **resources)
-    try:
+    with _translated(ray, resources["max_retries"]):
         yield from mapped.iter_rows()
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, Exception) else error from None
-    except ray.exceptions.RayError as error:
-        what = f"a unit's process died more than {resources['max_retries']} times: {str(error).splitlines()[0]}"
-        raise PassingError(what, where="compute.ray", do="see whether memory ran out, or a machine fails") from None
 
 
 class _Answering:

@@ -56,6 +56,7 @@ class Nodes:
 def _nodes() -> Iterator[Nodes]:
     pytest.importorskip("ray", reason="needs the extra: pip install -e '.[ray]'")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # its 15 would be added to that of a run in the background
     nodes = Nodes()
     try:
         yield nodes
