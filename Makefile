@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: setup run test lint ui bench clean
+.PHONY: setup run test test-ray lint ui bench clean
 
 setup: $(VENV)/.installed
 
@@ -26,6 +26,10 @@ run: setup  ## the quickstart, corpora to scoreboard
 
 test: setup lint  ## everything but the long suites
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-ray: setup  ## extract, ingest and pretrain on a Ray cluster of several nodes, one of which is killed
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[s3,molecules,test,ray]"
+	$(BIN)/python -m pytest -m ray tests/cluster
 
 lint: setup
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from stages.common.plan import SECTIONS, Plan
 from stages.common.workspace import Workspace
 
 _KEPT_FREE = 0.15  # of the machine's memory, for this process, its servers and the system
+_MANY = 64  # processes that can check a corpus' items side by side; they take what is free
 _ROOM = 1.2  # what a stage held last time may grow by
 
 
@@ -103,6 +104,8 @@ def _width(stage: str, key: str, plan: Plan) -> tuple[int, int]:
     if stage not in SECTIONS or key not in getattr(plan, SECTIONS[stage]):
         return 1, 1
     node = plan.node(stage, key)
+    if stage == "ingest":
+        return 1, _MANY
     if stage == "extract":
         return node.threads, len(plan.encoders[node.encoder].seeds) if node.encoder in plan.encoders else 1
     return getattr(node, "threads", 1), len(node.seeds) if stage == "pretrain" else 1
