@@ -28,6 +28,17 @@ sys.addaudithook(hook)
 """
 
 
+def patiently(start: Callable[[], Any], tries: int = 4) -> Any:
+    """What `start` gives. Ray waits half a minute for a node, which a busy machine may not start in that time."""
+    for left in reversed(range(tries)):
+        try:
+            return start()
+        except Exception as error:
+            if not left or "timed out during startup" not in str(error):
+                raise
+    return None
+
+
 class Nodes:
     """A head without cores and nodes of one core each; `kill` ends one as a machine ends that loses its power."""
 
@@ -35,7 +46,7 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
-        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
         self.alive: list[Any] = []
 
     @property
@@ -43,7 +54,8 @@ class Nodes:
         return str(self.cluster.address)
 
     def add(self, count: int) -> None:
-        self.alive += [self.cluster.add_node(num_cpus=1, object_store_memory=STORE) for _ in range(count)]
+        for _ in range(count):
+            self.alive.append(patiently(lambda: self.cluster.add_node(num_cpus=1, object_store_memory=STORE)))
 
     def kill(self) -> None:
         self.cluster.remove_node(self.alive.pop(0), allow_graceful=False)
