@@ -52,13 +52,8 @@ def _connect(ray: Any, plan: RayPlan) -> None:
         "logging_level": logging.ERROR,
         "runtime_env": {"env_vars": {"PYTHONPATH": path}},
     }
-    try:
-        ray.init(address=plan.address or "auto", **common)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        if plan.address is not None:
-            raise UserError(
-                f"no Ray cluster answers: {str(error).splitlines()[0]}", where=f"compute.ray.address: {plan.address}"
-            ) from None
+    address = plan.address or os.environ.get("RAY_ADDRESS")
+    if address is None:  # not what else runs here: a Ray that another stage started ends with that stage
         ray.init(
             address="local",
             num_cpus=process.cores(),
@@ -67,6 +62,12 @@ def _connect(ray: Any, plan: RayPlan) -> None:
             _node_ip_address="127.0.0.1",
             **common,
         )
+        return
+    try:
+        ray.init(address=address, **common)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        what = f"no Ray cluster answers: {str(error).splitlines()[0]}"
+        raise UserError(what, where=f"compute.ray.address: {address}", do="start it with `ray start --head`") from None
 
 
 def fits(ray: Any, cpus: float, gpus: int) -> int:
@@ -144,9 +145,10 @@ def _translated(ray: Any, retries: int) -> Iterator[None]:
     """Ray's errors as ours: what a task raised, or PassingError for one that died too often."""
     try:
         yield
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, Exception) else error from None
     except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, Exception) and not isinstance(cause, ray.exceptions.RayError):
+            raise cause from None
         what = f"a task's process died more than {retries} times: {str(error).splitlines()[0]}"
         raise PassingError(what, where="compute.ray", do="see whether memory ran out, or a machine fails") from None
 

@@ -28,7 +28,7 @@ class NeedPlan:
 class RayPlan:
     """Ingest, extract and pretrain as tasks of a Ray cluster, whose nodes share this machine's files."""
 
-    address: str | None = None  # host:port, or `auto` for one that `ray start` started here; null: RAY_ADDRESS, else our own
+    address: str | None = None  # host:port; auto: one that runs here; null: RAY_ADDRESS, else our own, on loopback
     workers: int | None = None  # tasks at once; null: as many as the cluster has room for
     cpus: float | None = None  # of a task; null: the node's threads
     ranks: int = 1  # processes that share each batch of a pretraining; 1: every seed has a process of its own
