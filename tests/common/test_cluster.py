@@ -71,7 +71,7 @@ def test_a_mistake_in_a_task_is_raised_as_it_was_and_a_lost_task_may_be_tried_ag
     lost = RayTaskError("owner lost")
     lost.cause = RayError("owner lost")  # type: ignore[assignment]
     for error in (RayError("node lost"), lost):
-        with pytest.raises(PassingError, match="died more than 1 times: (node|owner) lost"):
+        with pytest.raises(PassingError, match=r"died more than 1 times: (node|owner) lost"):
             cluster._got(ray, error, retries=1)
 
 
