@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: setup run test soak lint ui bench clean
+.PHONY: setup run test test-ray soak lint ui bench clean
 
 setup: $(VENV)/.installed
 
@@ -29,6 +29,10 @@ test: setup lint  ## everything but the long suites
 
 soak: setup  ## long fault runs
 	$(BIN)/python -m pytest -m soak
+
+test-ray: setup  ## extract, ingest and pretrain on a Ray cluster of several nodes, one of which is killed
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[s3,molecules,test,ray]"
+	$(BIN)/python -m pytest -m ray tests/cluster
 
 lint: setup
 	$(BIN)/ruff check .

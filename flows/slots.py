@@ -17,6 +17,7 @@ from stages.common.plan import SECTIONS, Plan
 from stages.common.workspace import Workspace
 
 _KEPT_FREE = 0.15  # of the machine's memory, for this process, its servers and the system
+_MANY = 64  # processes that can check a corpus' items side by side; they take what is free
 _ROOM = 1.2  # what a stage held last time may grow by
 
 
@@ -98,7 +99,9 @@ def need(node: Node, plan: Plan, workspace: Workspace) -> Need:
     threads, seeds = _width(stage, key, plan)
     least = max(kind.cpu, threads)
     memory = max(kind.memory_gb, _held(workspace, stage, key) / 1024 * _ROOM)
-    ranks = plan.compute.ranks.count if stage == "pretrain" else 1
+    ranks = (
+        plan.compute.ranks.count if stage == "pretrain" and plan.compute.ray is None else 1
+    )  # on a cluster they are elsewhere
     if ranks > 1:
         return Need(least * ranks, least * ranks, kind.gpu * ranks, memory * ranks, kind.time_limit_s)
     return Need(least, max(least, seeds * threads), kind.gpu, memory, kind.time_limit_s)
@@ -109,6 +112,8 @@ def _width(stage: str, key: str, plan: Plan) -> tuple[int, int]:
     if stage not in SECTIONS or key not in getattr(plan, SECTIONS[stage]):
         return 1, 1
     node = plan.node(stage, key)
+    if stage == "ingest":
+        return 1, _MANY
     if stage == "extract":
         return node.threads, len(plan.encoders[node.encoder].seeds) if node.encoder in plan.encoders else 1
     return getattr(node, "threads", 1), len(node.seeds) if stage == "pretrain" else 1

@@ -48,6 +48,18 @@ class RanksPlan:
 
 
 @dataclass(frozen=True)
+class RayPlan:
+    """Ingest, extract and pretrain as tasks of a Ray cluster, whose nodes share this machine's files."""
+
+    address: str | None = None  # host:port; auto: one that runs here; null: RAY_ADDRESS, else our own, on loopback
+    workers: int | None = None  # tasks at once; null: as many as the cluster has room for
+    cpus: float | None = None  # of a task; null: the node's threads
+    retries: int = 3  # of a task whose process or machine died
+    patience_s: float = 300.0  # how long a process of a pretraining waits for room in the cluster
+    object_store_mb: int = 200  # memory for what passes between tasks, of a Ray that is started here
+
+
+@dataclass(frozen=True)
 class ComputePlan:
     """Where it runs. Not tracked as a parameter: it may not change results beyond floating-point order."""
 
@@ -59,3 +71,4 @@ class ComputePlan:
     retries: int = 2  # of what may pass: a killed process, a time limit, the disk, the network
     retry_delay_s: float = 1.0  # before the first retry; doubled for each further one
     ranks: RanksPlan = field(default_factory=RanksPlan)
+    ray: RayPlan | None = None  # null: on this machine alone

@@ -11,8 +11,10 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver
 from types import FrameType
@@ -21,6 +23,7 @@ from typing import Any, TypeVar
 from stages.common.errors import PassingError
 
 R = TypeVar("R")
+U = TypeVar("U")
 PEAKS: list[int] = []  # KiB that seeds' workers held at most: they are the forkserver's children, so the system does not tell
 _PRELOAD = ["numpy", "pyarrow", "pyarrow.parquet", "torch"]
 
@@ -129,22 +132,57 @@ def per_seed(work: Callable[..., R], seeds: Sequence[int], *args: Any, jobs: int
         set_threads(threads)
         return [work(seed, *args) for seed in seeds]
     warm_up()
-    context = multiprocessing.get_context("forkserver")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(threads,))
-    try:
+    with _pool(jobs, f"seeds {list(seeds)}", _start, threads) as pool:
         futures = [pool.submit(_measured, work, seed, *args) for seed in seeds]
         PEAKS.extend(future.result()[1] for future in as_completed(futures))
+    return [future.result()[0] for future in futures]
+
+
+def in_order(work: Callable[[U], R], units: Iterable[U], jobs: int, alone_s: float = 2.0) -> Generator[R, None, None]:
+    """work(unit) of each unit, in their order: here at first, by `jobs` processes once `alone_s` seconds were spent so.
+
+    Few units wait at a time, so that memory does not grow with their number. The first error stops the rest and is raised.
+    """
+    began, ahead = time.monotonic(), iter(units)
+    for unit in ahead:
+        yield work(unit)
+        if jobs > 1 and time.monotonic() - began >= alone_s:  # starting processes costs a second, which small work never needs
+            break
+    else:
+        return
+    multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOAD[:2])
+    with _pool(jobs, work.__name__, _begin) as pool:
+        waiting: deque[Future[tuple[R, int]]] = deque()
+        for unit in ahead:
+            waiting.append(pool.submit(_measured, work, unit))
+            if len(waiting) > 2 * jobs:
+                yield _noted(waiting.popleft())
+        while waiting:
+            yield _noted(waiting.popleft())
+
+
+@contextlib.contextmanager
+def _pool(jobs: int, where: str, initializer: Callable[..., None], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
+    """Forkserver processes that are killed where the block fails. Raises PassingError where one of them was killed."""
+    context = multiprocessing.get_context("forkserver")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=initializer, initargs=arguments)
+    try:
+        yield pool
     except BaseException as error:
         workers = list(pool._processes.values())
         pool.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
             worker.kill()
         if isinstance(error, BrokenProcessPool):
-            do = "see whether memory ran out"
-            raise PassingError("a worker process was killed", where=f"seeds {list(seeds)}", do=do) from None
+            raise PassingError("a worker process was killed", where=where, do="see whether memory ran out") from None
         raise
     pool.shutdown()
-    return [future.result()[0] for future in futures]
+
+
+def _noted(future: Future[tuple[R, int]]) -> R:
+    answer, peak = future.result()
+    PEAKS[:] = [max([peak, *PEAKS])]
+    return answer
 
 
 def _measured(work: Callable[..., R], *args: Any) -> tuple[R, int]:
@@ -170,6 +208,10 @@ def _follow(sentinel: int) -> None:
 
 
 def _start(threads: int) -> None:
+    _begin()
+    set_threads(threads)
+
+
+def _begin() -> None:
     die_with_owner()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage is interrupted too, and ends us
-    set_threads(threads)

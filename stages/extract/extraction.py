@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +57,14 @@ def work(job: Job) -> None:
 
     unfinished = job.work / device.type  # a GPU rounds differently: no shard of the other device is taken up
     arguments = (node, folder, corpus.folder, unfinished, str(device))
-    results = process.per_seed(one_seed, seeds, *arguments, jobs=job.plan.compute.jobs, threads=node.threads)
+    if job.plan.compute.ray is not None:
+        from stages.extract import spread  # here: it builds on this module
+
+        results = spread.per_shard(job.plan.compute.ray, seeds, *arguments)
+    else:
+        results = process.per_seed(one_seed, seeds, *arguments, jobs=job.plan.compute.jobs, threads=node.threads)
     for seed in seeds:
+        shards.clear(unfinished / f"seed={seed}")
         shutil.move(unfinished / f"seed={seed}", job.out / f"seed={seed}")
     first = results[0]
     info = FeaturesInfo(node.rows, node.layers, first.dimension, node.dtype, seeds, first.counts, node.encoder, node.corpus)
@@ -108,28 +115,44 @@ class Extraction:
         for row, table in rows.batches(self.corpus, columns, self.counts, size, first):
             yield decoded(row, table, self.column, self.encoder, size, self.device)
 
+    @property
+    def shard_count(self) -> int:
+        """How many shards there are."""
+        return -(-self.items // self.shard_items)
+
     def run(self, folder: Path) -> Done:
+        """Writes the shards that are not there yet."""
         began = time.monotonic()
-        reused = shards.finished(folder)
-        begin = min(self.items, reused * self.shard_items)  # the first item that is in no shard yet
-        at = begin - begin % self.node.batch_size
-        writer = shards.ShardWriter(folder, self.embedder.dimension, self.node.dtype, reused)
+        missing = shards.missing(folder, self.shard_count)
         progress = Progress(f"extract seed {self.seed}", self.items, "items")
-        batches = Ahead(self.batches(at, self.node.batch_size) if begin < self.items else iter(()))
-        with Behind() as behind:
-            for batch in batches:
-                behind.put(self._write, writer, batch, self.embedder(batch), at, begin)
-                at += len(batch)
-                progress.at(at)
-            behind.put(writer.close_shard)
+        done = [self.write(folder, *span, progress) for span in spans(missing)]
         progress.close()
         counts = shards.counts(folder, self.node.splits, self.node.layers[0])
-        seconds = time.monotonic() - began
-        return Done(self.embedder.dimension, counts, self.items - begin, seconds, batches.waited, reused)
+        items, waited = sum(d[0] for d in done), sum(d[1] for d in done)
+        reused = self.shard_count - len(missing)
+        return Done(self.embedder.dimension, counts, items, time.monotonic() - began, waited, reused)
 
-    def _write(self, writer: shards.ShardWriter, batch: Batch, layers: list[torch.Tensor], at: int, begin: int) -> None:
-        """Writes a batch whose first item is number `at`, cut where shards end; items before `begin` are written already."""
-        start, end = max(at, begin), at + len(batch)
+    def write(self, folder: Path, first: int, end: int, progress: Progress | None = None) -> tuple[int, float]:
+        """Writes the shards first .. end - 1. Returns their items and the seconds in which the encoder waited for them."""
+        begin, stop = first * self.shard_items, min(self.items, end * self.shard_items)
+        size = self.node.batch_size
+        at = begin - begin % size  # a batch that began in an earlier shard is computed again: its composition is fixed
+        writer = shards.ShardWriter(folder, self.embedder.dimension, self.node.dtype, first)
+        batches = Ahead(itertools.islice(self.batches(at, size), -(-(stop - at) // size)))
+        with Behind() as behind:
+            for batch in batches:
+                behind.put(self._write, writer, batch, self.embedder(batch), at, begin, stop)
+                at += len(batch)
+                if progress is not None:
+                    progress.at(at)
+            behind.put(writer.close_shard)
+        return stop - begin, batches.waited
+
+    def _write(
+        self, writer: shards.ShardWriter, batch: Batch, layers: list[torch.Tensor], at: int, begin: int, end: int
+    ) -> None:
+        """Writes the items begin .. end - 1 of a batch whose first item is number `at`, cut where shards end."""
+        start, end = max(at, begin), min(at + len(batch), end)
         while start < end:
             stop = min(end, (start // self.shard_items + 1) * self.shard_items)
             for table in self.embedder.rows(batch, layers, start - at, stop - at):
@@ -137,6 +160,17 @@ class Extraction:
             if stop % self.shard_items == 0:
                 writer.close_shard()
             start = stop
+
+
+def spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """(first, end) of the runs of whole numbers that follow each other: [0, 1, 5] gives (0, 2), (5, 6)."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and found[-1][1] == number:
+            found[-1] = (found[-1][0], number + 1)
+        else:
+            found.append((number, number + 1))
+    return found
 
 
 def media(corpus: Corpus, card: encoders.EncoderCard) -> Column:

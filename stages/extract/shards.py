@@ -1,8 +1,12 @@
-"""Feature shards that survive a kill: each is written under another name and renamed when it is whole."""
+"""Feature shards that survive a kill: each is written under another name and renamed when it is whole.
+
+So the folder itself is the manifest of what is finished: a shard that has its name is whole, whoever wrote it.
+"""
 
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,19 +23,22 @@ def name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
-def finished(folder: Path) -> int:
-    """How many shards lie there whole, counted from the first."""
-    number = 0
-    while (folder / name(number)).exists():
-        number += 1
-    return number
+def missing(folder: Path, total: int) -> list[int]:
+    """The numbers of the shards, of `total`, that do not lie there whole."""
+    return [number for number in range(total) if not (folder / name(number)).exists()]
+
+
+def clear(folder: Path) -> None:
+    """Removes what killed processes left half written."""
+    for path in folder.glob(".part-*.tmp-*"):
+        path.unlink(missing_ok=True)
 
 
 def counts(folder: Path, splits: Sequence[str], layer: int) -> dict[str, int]:
     """Rows per split of one layer, from the shards of one seed."""
     found = dict.fromkeys(splits, 0)
-    for number in range(finished(folder)):
-        file = pq.ParquetFile(folder / name(number))
+    for path in sorted(folder.glob("part-*.parquet")):
+        file = pq.ParquetFile(path)
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, columns=["split", "layer"])
             for pair in pc.value_counts(table.filter(pc.equal(table["layer"], layer))["split"]).to_pylist():
@@ -51,7 +58,8 @@ class ShardWriter:
 
     @property
     def _unfinished(self) -> Path:
-        return self.folder / f".{name(self.number)}.tmp"
+        """Of this process alone: two machines may write one shard, where the first was taken for dead."""
+        return self.folder / f".{name(self.number)}.tmp-{platform.node()}-{os.getpid()}"
 
     def write(self, batch: pa.RecordBatch) -> None:
         if self._writer is None:

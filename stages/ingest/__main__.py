@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common import stage
+from stages.common.errors import PassingError, UserError
 from stages.common.records import Record
 from stages.common.schema import as_plain
 from stages.common.workspace import Workspace
@@ -30,14 +31,18 @@ def work(job: stage.Job) -> None:
         with _timed(record, "fetch_s"):
             source = gather.open_source(job.node, context)
         with _timed(record, "read_s"):
-            gathered = gather.gather(job.node, source, job.work, job.key)
+            gathered = gather.gather(job.node, source, job.work, job.key, job.plan.compute.ray)
         with _timed(record, "split_s"):
             chosen = build.choose(gathered, job.node)
         with _timed(record, "write_s"):
             card = build.write(gathered, chosen, job.node, job.key, job.out)
-    finally:
-        shutil.rmtree(job.work, ignore_errors=True)
+    except UserError as error:
+        if not isinstance(error, PassingError):  # what was checked serves another try, or a run after a crash
+            shutil.rmtree(job.work, ignore_errors=True)
+        raise
+    shutil.rmtree(job.work, ignore_errors=True)
     _note(record, as_plain(card))
+    record.details["reused_blocks"] = gathered.reused
 
 
 def inputs(key: str, node: Any, workspace: Workspace) -> dict[str, Path]:

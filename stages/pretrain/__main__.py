@@ -17,8 +17,9 @@ from stages.common.workspace import Workspace
 
 def work(job: stage.Job) -> None:
     """Pretrains one encoder per seed."""
-    alone = not _ranks() and job.plan.compute.ranks.count == 1
-    if alone and process.at_once(job.node.seeds, job.plan.compute.jobs, job.node.threads) > 1:
+    compute = job.plan.compute
+    alone = not _ranks() and compute.ranks.count == 1 and compute.ray is None
+    if alone and process.at_once(job.node.seeds, compute.jobs, job.node.threads) > 1:
         process.warm_up()
     from stages.pretrain.core.run import pretrain
 

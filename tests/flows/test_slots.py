@@ -48,6 +48,9 @@ def test_a_need_follows_the_stages_kind_its_threads_and_seeds(tmp_path: Path) ->
     plan.compute.needs.update(pretrain=NeedPlan(gpu=1, memory_gb=2.0, time_limit_s=60.0), fit=NeedPlan())
     workspace = Workspace(tmp_path)
     assert need(_node(f"pretrain@{key}"), plan, workspace) == Need(1, 3, 1, 2.0, 60.0)
+    plan.compute.needs.update(ingest=NeedPlan())
+    corpus = need(_node(f"ingest@{next(iter(plan.corpora))}"), plan, workspace)
+    assert corpus.least == 1 and corpus.most >= 16  # its items are checked by as many processes as there are cores free
     assert need(_node("fit@unknown"), plan, workspace) == Need(1, 1, 0, 1.0, None)
     assert need(_node("make@a"), plan, workspace) == Need()
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from stages.common.media import wav_bytes
-from stages.ingest.core.item import BadItem
+from stages.ingest.core.item import BadItem, Undecoded
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
 Samples = Literal["int16", "float32"]
@@ -32,6 +32,10 @@ class AudioRule:
 
     def __post_init__(self) -> None:
         self.resample = self.rate is not None
+
+    def later(self, data: bytes) -> bytes | Undecoded:
+        """`wav` where the items are checked; at once while the first clip has still to say the rate. Raises BadItem."""
+        return self.wav(data) if self.rate is None else Undecoded(self.wav, data)
 
     def wav(self, data: bytes) -> bytes:
         """Encoded audio as canonical mono WAV. Raises BadItem."""

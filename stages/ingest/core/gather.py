@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.common import registry
+from stages.common import cluster, process, registry
+from stages.common.compute import RayPlan
 from stages.common.errors import UserError
 from stages.common.plan import CorpusPlan
 from stages.common.progress import Progress
-from stages.ingest.core.item import BadItem, Broken, Context, Reader, Source
-from stages.ingest.core.spill import Spill, Spilled
+from stages.ingest.core.blocks import Cutting, check
+from stages.ingest.core.item import Broken, Context, Reader, Source
+from stages.ingest.core.spill import Spilled
 
 LISTED = 1000  # broken items that the card lists; all are counted
 
@@ -24,6 +27,7 @@ class Gathered:
     source: Source
     classes: dict[str, list[str]]  # orders of class names that the reader knows
     broken: list[Broken] = field(default_factory=list)
+    reused: int = 0  # blocks that an earlier, killed run had checked
 
 
 def open_source(plan: CorpusPlan, context: Context) -> Source:
@@ -36,27 +40,34 @@ def open_source(plan: CorpusPlan, context: Context) -> Source:
     return source
 
 
-def gather(plan: CorpusPlan, source: Source, folder: Path, name: str) -> Gathered:
-    """Reads all items into a spill in `folder`. Raises UserError: no items, too many broken, a label nobody gives."""
+def gather(plan: CorpusPlan, source: Source, folder: Path, name: str, ray: RayPlan | None = None) -> Gathered:
+    """Reads all items here, checks them block by block on this machine's cores, or on a cluster, into a spill in `folder`.
+
+    Raises UserError: no items, too many broken, a label nobody gives.
+    """
     reader: Reader = registry.make("reader", plan.reader, where="reader")
-    spill = Spill(folder / "items.arrow", plan.labels)
-    broken: list[Broken] = []
+    cutting = Cutting(_folder(folder, source), plan.labels)
     total = source.about.get("files")
     progress = Progress(f"ingest {name}", total, "items") if isinstance(total, int) else None
-    for item in reader.read(source):
-        if isinstance(item, Broken):
-            broken.append(item)
-            continue
-        try:
-            spill.add(item, reader.columns)
-        except BadItem as error:
-            broken.append(Broken(item.id or "(without an id)", str(error)))
-        if progress:
-            progress.at(spill.count)
+    units = cutting.blocks(reader, source)
+    done = process.in_order(check, units, process.cores()) if ray is None else cluster.in_order(ray, check, units)
+    with contextlib.closing(done):
+        for path in done:
+            cutting.join(Path(path))
+            if progress:
+                progress.at(cutting.count)
     if progress:
         progress.close()
-    _check_share(len(broken), spill.count, plan, broken)
-    return Gathered(spill.close(), source, dict(getattr(reader, "class_order", {})), broken)
+    _check_share(len(cutting.broken), cutting.count, plan, cutting.broken)
+    order = dict(getattr(reader, "class_order", {}))
+    return Gathered(cutting.spilled(), source, order, cutting.broken, cutting.reused)
+
+
+def _folder(folder: Path, source: Source) -> Path:
+    """Where the blocks of a source of this content lie: those of another one are not taken up."""
+    found = folder / source.digest[:16]
+    found.mkdir(parents=True, exist_ok=True)
+    return found
 
 
 def class_names(name: str, values: list[Any], plan: CorpusPlan, known: dict[str, list[str]]) -> list[str]:

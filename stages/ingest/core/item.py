@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ class Item:
     """One row to be: its keys, and values by column name.
 
     labels: every label the reader knows of, None where this item has none. media: a value per media column (see
-    values.py). group: what may not be torn apart by a split (speaker, patient); None: the item is its own group.
+    values.py), or an Undecoded one. group: what may not be torn apart by a split (speaker, patient); None: its own group.
     """
 
     id: str
@@ -34,6 +34,19 @@ class Broken:
 
     item: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Undecoded:
+    """A media value still to be made of `data`, where items are checked: maybe in another process, so `decode` is a function
+    of a module or a method of an object of plain values. It raises BadItem, and its answer depends on nothing else.
+    """
+
+    decode: Callable[[bytes], Any]
+    data: bytes
+
+    def decoded(self) -> Any:
+        return self.decode(self.data)
 
 
 class BadItem(Exception):

@@ -1,4 +1,4 @@
-"""The spill: items as they were read, in the reader's order, in one Arrow file of the work folder.
+"""The spill: items as they were read, checked, in the reader's order, in Arrow files of the work folder.
 
 Splits, duplicates and class lists need all keys before the first row can be written. The spill lets every source be read
 once, and memory stays that of one batch whatever the order of the rows.
@@ -6,7 +6,8 @@ once, and memory stays that of one batch whatever the order of the rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 from stages.common.corpus import Column
 from stages.common.errors import UserError, unknown
 from stages.common.plan import LabelPlan
-from stages.ingest.core.item import BadItem, Item
+from stages.ingest.core.item import BadItem, Item, Undecoded
 from stages.ingest.core.values import content_digest, store
 
 _BATCH_BYTES, _BATCH_ROWS = 4 << 20, 4096
@@ -24,29 +25,47 @@ _KEYS = [("id", pa.string()), ("group", pa.string()), ("split", pa.string()), ("
 _RESERVED = ("id", "split", "group")
 
 
-class Spill:
-    """Takes items one by one, checked and in stored form. `labels` are those of the plan; others are not kept."""
+@dataclass(frozen=True)
+class Form:
+    """What a row of the spill holds: the plan's labels (others are not kept), media and meta columns of the reader."""
 
-    def __init__(self, path: Path, labels: Mapping[str, LabelPlan]) -> None:
-        self.path, self.labels = path, labels
-        self.media: list[Column] = []
-        self.meta: list[Column] = []
-        self.count = 0
-        self._ids: set[str] = set()
-        self._rows: dict[str, list[Any]] = {}
-        self._bytes = 0
-        self._writer: pa.RecordBatchFileWriter | None = None
+    labels: Mapping[str, LabelPlan]
+    media: list[Column]
+    meta: list[Column]
 
-    def add(self, item: Item, columns: list[Column]) -> None:
-        """Adds an item. Raises BadItem where its data cannot be used, UserError where the corpus as a whole is amiss."""
-        if self._writer is None:
-            self._start(item, columns)
+    @staticmethod
+    def of(labels: Mapping[str, LabelPlan], item: Item, columns: list[Column]) -> Form:
+        """The form by the first item and the reader's columns. Raises UserError for a label that nobody gives."""
+        for name in labels:
+            if name not in item.labels:
+                raise unknown("label", name, item.labels, where="labels")
+        names = [*_RESERVED, *labels, *(c.name for c in columns)]
+        twice = next((n for n in names if names.count(n) > 1), None)
+        if twice:
+            raise UserError(f"two columns are named {twice!r}", where="labels, reader", do="rename one of them")
+        return Form(labels, [c for c in columns if c.role == "media"], [c for c in columns if c.role == "meta"])
+
+    @property
+    def schema(self) -> pa.Schema:
+        label_types = {"class": pa.string(), "number": pa.float64(), "text": pa.string(), "steps": pa.list_(pa.int32())}
+        fields = [
+            *_KEYS,
+            ("amounts", pa.map_(pa.string(), pa.float64())),
+            *((f"label:{n}", label_types[p.kind]) for n, p in self.labels.items()),
+            *((f"media:{c.name}", c.type) for c in self.media),
+            *((f"meta:{c.name}", c.type) for c in self.meta),
+        ]
+        return pa.schema(fields)
+
+    def row(self, item: Item) -> tuple[dict[str, Any], int]:
+        """An item checked and in stored form, and the bytes of its media. Raises BadItem where its data cannot be used."""
         if not item.id or not isinstance(item.id, str):
             raise BadItem("no id")
         row: dict[str, Any] = {"id": item.id, "group": item.group or item.id, "split": item.split}
         contents, amounts = [], dict[str, float]()
         for column in self.media:
-            stored = store(column, item.media.get(column.name), item.id)
+            value = item.media.get(column.name)
+            stored = store(column, value.decoded() if isinstance(value, Undecoded) else value, item.id)
             row[f"media:{column.name}"] = stored.value
             contents.append(stored.content)
             for unit, amount in stored.amounts.items():
@@ -59,62 +78,49 @@ class Spill:
             row[f"label:{name}"] = label_value(name, plan, item.labels.get(name))
         for column in self.meta:
             row[f"meta:{column.name}"] = item.meta.get(column.name)
-        if item.id in self._ids:
-            raise UserError(f"two items have the id {item.id!r}", do="give each item its own id")
-        self._ids.add(item.id)
+        return row, sum(map(len, contents))
+
+
+class SpillWriter:
+    """Writes rows of one form to one file, batch by batch."""
+
+    def __init__(self, path: Path, form: Form) -> None:
+        self.form, self._schema = form, form.schema
+        self._rows: dict[str, list[Any]] = {name: [] for name in self._schema.names}
+        self._bytes = 0
+        self._writer = pa.ipc.new_file(str(path), self._schema)
+
+    def add(self, item: Item) -> None:
+        """Adds an item. Raises BadItem where its data cannot be used."""
+        row, size = self.form.row(item)
         for name, value in row.items():
             self._rows[name].append(value)
-        self.count += 1
-        self._bytes += sum(len(c) for c in contents)
+        self._bytes += size
         if self._bytes >= _BATCH_BYTES or len(self._rows["id"]) >= _BATCH_ROWS:
             self._flush()
 
-    def _start(self, item: Item, columns: list[Column]) -> None:
-        for name in self.labels:
-            if name not in item.labels:
-                raise unknown("label", name, item.labels, where="labels")
-        names = [*_RESERVED, *self.labels, *(c.name for c in columns)]
-        twice = next((n for n in names if names.count(n) > 1), None)
-        if twice:
-            raise UserError(f"two columns are named {twice!r}", where="labels, reader", do="rename one of them")
-        self.media = [c for c in columns if c.role == "media"]
-        self.meta = [c for c in columns if c.role == "meta"]
-        label_types = {"class": pa.string(), "number": pa.float64(), "text": pa.string(), "steps": pa.list_(pa.int32())}
-        fields = [
-            *_KEYS,
-            ("amounts", pa.map_(pa.string(), pa.float64())),
-            *((f"label:{n}", label_types[p.kind]) for n, p in self.labels.items()),
-            *((f"media:{c.name}", c.type) for c in self.media),
-            *((f"meta:{c.name}", c.type) for c in self.meta),
-        ]
-        self._schema = pa.schema(fields)
-        self._rows = {name: [] for name in self._schema.names}
-        self._writer = pa.ipc.new_file(str(self.path), self._schema)
-
     def _flush(self) -> None:
-        if self._writer is None or not self._rows["id"]:
-            return
-        arrays = [_column(self._rows[f.name], f.type) for f in self._schema]
-        self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
-        self._rows = {name: [] for name in self._rows}
-        self._bytes = 0
+        if self._rows["id"]:
+            arrays = [_column(self._rows[f.name], f.type) for f in self._schema]
+            self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+            self._rows = {name: [] for name in self._rows}
+            self._bytes = 0
 
-    def close(self) -> Spilled:
-        """Ends the file and opens it for reading. There must be an item in it."""
+    def close(self) -> None:
         self._flush()
-        if self._writer is not None:
-            self._writer.close()
-        self._ids.clear()
-        return Spilled(self.path, self.media, self.meta)
+        self._writer.close()
 
 
 class Spilled:
-    """The spill, mapped into memory: columns of all rows, or all columns of some rows."""
+    """The spill, mapped into memory: columns of all rows, or all columns of some rows. `paths`: its files, in order."""
 
-    def __init__(self, path: Path, media: list[Column], meta: list[Column]) -> None:
-        self.media, self.meta = media, meta
-        self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        self._batches = [self._reader.get_batch(i) for i in range(self._reader.num_record_batches)]
+    def __init__(self, paths: Sequence[Path], form: Form) -> None:
+        self.media, self.meta = form.media, form.meta
+        self._batches: list[pa.RecordBatch] = []
+        for path in paths:
+            with pa.memory_map(str(path)) as mapped:  # batches keep the mapping; the file need not stay open
+                reader = pa.ipc.open_file(mapped)
+                self._batches += [reader.get_batch(i) for i in range(reader.num_record_batches)]
         self._starts = np.cumsum([0, *(b.num_rows for b in self._batches)])
 
     def __len__(self) -> int:

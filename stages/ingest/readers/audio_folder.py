@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from stages.common.corpus import Column
 from stages.common.registry import part
 from stages.ingest.core.audio import SUFFIXES, AudioRule, Samples
-from stages.ingest.core.item import BadItem, Broken, Item, Source
+from stages.ingest.core.item import BadItem, Broken, Item, Source, Undecoded
 from stages.ingest.core.joining import PARTS, Join, joined
 from stages.ingest.core.paths import PathRule
 
@@ -41,21 +41,21 @@ class AudioFolder:
 
     def read(self, source: Source) -> Iterator[Item | Broken]:
         if self.join is None:
-            yield from self._clips(source)
+            yield from self._clips(source, self.audio.later)
             return
-        clips = list(self._clips(source))
+        clips = list(self._clips(source, self.audio.wav))
         if self.audio.rate is not None:  # else there is no whole clip
             self.columns = [*self.columns, Column(PARTS, "meta")]
         yield from joined(clips, self.join, self.column, self.audio.rate or 0)
 
-    def _clips(self, source: Source) -> Iterator[Item | Broken]:
+    def _clips(self, source: Source, decode: Callable[[bytes], bytes | Undecoded]) -> Iterator[Item | Broken]:
         for found in self.rule.walk(source.files(), SUFFIXES):
             if isinstance(found, Broken):
                 yield found
                 continue
             file, named = found
             try:
-                wave = self.audio.wav(file.read())
+                wave = decode(file.read())
             except BadItem as error:
                 yield Broken(named.id, str(error))
                 continue

@@ -81,7 +81,7 @@ class HuggingFace:
             for name, kind in kinds.items():
                 media[name] = row[name] if kind == "text" else _bytes(name, row[name])
                 if kind == "waveform":
-                    media[name] = self._audio[name].wav(media[name])
+                    media[name] = self._audio[name].later(media[name])
         except BadItem as error:
             return Broken(identity or place, str(error))
         if not self.columns:

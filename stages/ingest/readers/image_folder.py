@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.common.corpus import Column
 from stages.common.registry import part
-from stages.ingest.core.item import BadItem, Broken, Item, Source
+from stages.ingest.core.item import BadItem, Broken, Item, Source, Undecoded
 from stages.ingest.core.paths import PathRule
 from stages.ingest.core.values import decode_image
 
@@ -54,12 +54,14 @@ class ImageFolder:
                 continue
             yield Item(named.id, {self.column: value}, named.labels, group=named.group, split=named.split)
 
-    def _value(self, data: bytes) -> bytes | np.ndarray:
+    def _value(self, data: bytes) -> bytes | np.ndarray | Undecoded:
         if self.store == "encoded":
             self.columns = self.columns or [Column(self.column, "media", "image")]
             return data
-        pixels = self._pixels(data)
-        self.columns = self.columns or [Column(self.column, "media", "pixels", shape=list(pixels.shape))]
+        if self.columns:
+            return Undecoded(self._pixels, data)
+        pixels = self._pixels(data)  # of the first image: it says the shape
+        self.columns = [Column(self.column, "media", "pixels", shape=list(pixels.shape))]
         return pixels
 
     def _pixels(self, data: bytes) -> np.ndarray:

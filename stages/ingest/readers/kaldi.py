@@ -55,7 +55,7 @@ class Kaldi:
             for split, utterance in waves[file.path]:
                 labels = _labels(tables[split], utterance) | {n: scores.get(utterance, {}).get(n) for n in names}
                 try:
-                    sound = self.audio.wav(file.read())
+                    sound = self.audio.later(file.read())
                 except BadItem as error:
                     yield Broken(utterance, str(error))
                     continue

@@ -120,7 +120,7 @@ class Table:
         if spec.kind in ("image", "waveform") and not isinstance(value, bytes):
             raise BadItem(f"{name} holds no bytes")
         if spec.kind == "waveform":
-            return self.audio[name].wav(value)
+            return self.audio[name].later(value)
         if spec.kind == "events":
             return [(float(e["time"]), str(e["code"]), e.get("value")) for e in value]
         if spec.kind in ("text", "molecule", "image", "edges"):

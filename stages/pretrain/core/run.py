@@ -18,7 +18,7 @@ from stages.common.errors import UserError
 from stages.common.plan import EncoderPlan
 from stages.common.schema import as_plain, build
 from stages.common.stage import Job
-from stages.pretrain.core import data, distributed, launch, streaming
+from stages.pretrain.core import data, distributed, group, launch, streaming
 from stages.pretrain.core.items import Source
 from stages.pretrain.core.seed import train
 from stages.pretrain.core.task import Outcome, Task
@@ -31,16 +31,24 @@ def pretrain(job: Job) -> None:
     task = prepare(job)
     distributed.announce(json.dumps(as_plain(task)))
     decoded = time.perf_counter()
-    ranks = job.plan.compute.ranks
-    if starts_ranks(job):
-        outcomes, restarted = launch.train(task, ranks, job.work / "ranks")
-        job.record.details["restarts"] = restarted
-    else:
-        outcomes = process.per_seed(train, job.node.seeds, task, jobs=_jobs(job, task.device), threads=job.node.threads)
+    outcomes, processes = _trained(job, task)
     distributed.barrier()
-    _record(job, task, outcomes, ranks.count if starts_ranks(job) else distributed.world().size)
+    _record(job, task, outcomes, processes)
     job.record.timings |= {"decode_s": decoded - began, "train_s": time.perf_counter() - decoded}
     shutil.rmtree(job.work)
+
+
+def _trained(job: Job, task: Task) -> tuple[list[Outcome], int]:
+    """Every seed's outcome, and how many processes shared its batches."""
+    compute = job.plan.compute
+    if compute.ray is not None and not distributed.running():  # under torchrun the ranks are there already
+        return group.train_all(compute.ray, compute.ranks, task), compute.ranks.count
+    if starts_ranks(job):
+        outcomes, restarted = launch.train(task, compute.ranks, job.work / "ranks")
+        job.record.details["restarts"] = restarted
+        return outcomes, compute.ranks.count
+    outcomes = process.per_seed(train, job.node.seeds, task, jobs=_jobs(job, task.device), threads=job.node.threads)
+    return outcomes, distributed.world().size
 
 
 def starts_ranks(job: Job) -> bool:
@@ -124,10 +132,13 @@ def _jobs(job: Job, device: str) -> int | None:
 
 
 def _decode_threads(job: Job, device: str) -> int:
-    """What the plan says; else a seed's share of the cores, among the ranks of this machine."""
-    ranks = job.plan.compute.ranks.count if starts_ranks(job) else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    """What the plan says; else a seed's share of the cores, among the ranks of this machine; on a cluster a task's cores."""
+    compute = job.plan.compute
+    if compute.decode_threads or compute.ray is not None:
+        return compute.decode_threads or max(1, int((compute.ray and compute.ray.cpus) or job.node.threads))
+    ranks = compute.ranks.count if starts_ranks(job) else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     seeds = 1 if ranks > 1 else process.at_once(job.node.seeds, _jobs(job, device), job.node.threads)
-    return job.plan.compute.decode_threads or max(1, process.cores() // (ranks * seeds))
+    return max(1, process.cores() // (ranks * seeds))
 
 
 def _record(job: Job, task: Task, outcomes: list[Outcome], processes: int) -> None:
