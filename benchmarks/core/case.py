@@ -31,11 +31,14 @@ class Aim:
     def short(self, ratio: float) -> str:
         """By how much a ratio misses the aim."""
         if self.kind == "within":
-            return f"off by {abs(ratio - 1):.0%}, {abs(ratio - 1) - self.value:.0%} more than the aim"
-        share = abs(ratio / self.value - 1)
-        return f"{'short' if self.kind == 'at least' else 'over'} by {share:.1%}" if share < 0.1 else (
-            f"{'short' if self.kind == 'at least' else 'over'} by {share:.0%}"
-        )
+            return f"off by {_percent(abs(ratio - 1))}"
+        if not self.value:
+            return f"above 0 by {ratio:.3g}"
+        return f"{'short' if self.kind == 'at least' else 'over'} by {_percent(abs(ratio / self.value - 1))}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
 
 
 def at_least(value: float) -> Aim:
@@ -73,7 +76,7 @@ class Line:
     """One line of the table: `ours` against the best of `peers`, each the name of a way.
 
     speed: the peer's measure over ours (2: ours is twice as fast). cost: ours over the peer's. Measures are those of an item:
-    seconds, cpu_s, peak_mb or a name that the runs return; `divided` says which are. limit, in place of peers: a fixed value
+    seconds, cpu_s, or a name that the runs return; one that ends in _mb is memory, and of the whole run. limit, in place of peers: a fixed value
     that ours is divided by. why: the reason, where it is known that the aim is missed.
     """
 
@@ -85,6 +88,7 @@ class Line:
     measure: str = "seconds"
     peer_measure: str = ""  # where it is another one
     limit: float | None = None
+    unit: str = "s"  # of the limit
     why: str = ""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.core import peers
 from benchmarks.core.case import Case, Line, Way
 
+WHOLE = ("gap",)  # measures that are not of an item
 Rounds = Mapping[str, Sequence[Mapping[str, Any]]]  # of each way what every run measured
 
 
@@ -47,7 +48,7 @@ def of(name: str, case: Case, line: Line, rounds: Rounds) -> Row:
     """The line's row from what the ways measured."""
     ours = _per_item(rounds[line.ours], line.measure, case.ways[line.ours])
     if line.limit is not None:
-        peer, theirs, against = "", [line.limit] * len(ours), f"a limit of {line.limit:g} s"
+        peer, theirs, against = "", [line.limit] * len(ours), limit(line)
     else:
         found = {p: _per_item(rounds[p], line.peer_measure or line.measure, case.ways[p]) for p in line.peers}
         peer = min(found, key=lambda p: statistics.median(found[p]))  # the better one
@@ -56,7 +57,7 @@ def of(name: str, case: Case, line: Line, rounds: Rounds) -> Row:
     middle = statistics.median(ratios)
     met = None if line.aim is None else line.aim.met(middle)
     samples = {line.ours: ours, **({peer: theirs} if peer and peer != line.ours else {})}
-    what = f"{line.what}; {statistics.median(ours):.0f} MiB" if line.measure == "peak_mb" else line.what
+    what = f"{line.what}; {statistics.median(ours):.0f} MiB" if _is_memory(line.measure) else line.what
     aim = "" if line.aim is None else str(line.aim)
     return Row(
         name,
@@ -90,9 +91,17 @@ def verdict(line: Line, ratio: float) -> str:
 
 def without(name: str, case: Case, line: Line, reason: str) -> Row:
     """A row that could not be measured."""
-    against = ", ".join(case.ways[p].label for p in line.peers) or f"a limit of {line.limit:g} s"
+    against = ", ".join(case.ways[p].label for p in line.peers) or limit(line)
     aim = "" if line.aim is None else str(line.aim)
     return Row(name, case.name, line.what, against, None, None, None, aim, reason, None)
+
+
+def limit(line: Line) -> str:
+    return f"a limit of {line.limit:g} {line.unit}".strip()
+
+
+def _is_memory(measure: str) -> bool:
+    return measure.endswith("_mb")
 
 
 def shown(way: Way) -> str:
@@ -102,5 +111,5 @@ def shown(way: Way) -> str:
 
 
 def _per_item(runs: Sequence[Mapping[str, Any]], measure: str, way: Way) -> list[float]:
-    items = 1 if measure == "peak_mb" else way.items
+    items = 1 if _is_memory(measure) or measure in WHOLE else way.items
     return [float(run[measure]) / items for run in runs]

@@ -25,7 +25,7 @@ class Disagreement(RuntimeError):
 def rows(name: str, case: Case, options: Options, revision: str = "") -> list[Row]:
     """A row for each line of the case, whatever happens: a peer that is missing or a way that fails is told in its lines."""
     if case.slow and options.quick:
-        return [row.without(name, case, line, "not run: takes minutes") for line in case.lines]
+        return [row.without(name, case, line, "not run: --quick leaves it out") for line in case.lines]
     lacking = {key: lost for key, way in case.ways.items() if (lost := peers.missing(way.needs))}
     absent = {line: sorted({n for key in (line.ours, *line.peers) for n in lacking.get(key, [])}) for line in case.lines}
     wanted = [line for line in case.lines if not absent[line]]
