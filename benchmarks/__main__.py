@@ -1,7 +1,7 @@
-"""python -m benchmarks [NAME ...] [--quick] [--long] [--list]: runs benchmarks and prints one table of ratios.
+"""python -m benchmarks [NAME ...] [--quick] [--long] [--no-write] [--list]: runs benchmarks and prints one table of ratios.
 
 A name is a module of benchmarks/, or module:text for its cases that have the text in their name. Results go to
-benchmarks/results/<machine>.json and from there into docs/speed.md, unless --quick.
+benchmarks/results/<machine>.json and from there into docs/speed.md, unless --quick or --no-write.
 """
 
 from __future__ import annotations
@@ -48,8 +48,11 @@ def chosen(wanted: list[str], options: Options) -> Iterator[tuple[str, Case]]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: shows that all runs, says nothing of speed")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes, one round: shows that all runs, says nothing of speed"
+    )
     parser.add_argument("--long", action="store_true", help="the lines of 10^6 rows too: hours")
+    parser.add_argument("--no-write", action="store_true", help="only print the table")
     parser.add_argument("--list", action="store_true", help="the names of all cases")
     args = parser.parse_args(argv)
     mirror = os.environ.get("PRELUDE_MIRROR")
@@ -58,11 +61,11 @@ def main(argv: list[str] | None = None) -> int:
     if args.list:
         print("\n".join(f"{name}:{case.name}" for name, case in picked))
         return 0
-    return run(picked, options)
+    return run(picked, options, write=not (args.quick or args.no_write))
 
 
-def run(picked: list[tuple[str, Case]], options: Options) -> int:
-    """Runs the cases and prints the table. Returns 1 where a way failed or two disagreed."""
+def run(picked: list[tuple[str, Case]], options: Options, *, write: bool) -> int:
+    """Runs the cases, prints the table and keeps it. Returns 1 where a way failed or two disagreed."""
     from flows.scoreboard import machine, revision
 
     rows: list[Row] = []
@@ -75,7 +78,7 @@ def run(picked: list[tuple[str, Case]], options: Options) -> int:
     failed = [row for row in rows if row.verdict.startswith("FAILED")]
     for row in failed:
         print(f"{row.benchmark}: {row.what}: {row.verdict}", file=sys.stderr)
-    if not options.quick:
+    if write:
         table.write(table.path(RESULTS, kind), kind, [row for row in rows if row not in failed], names())
         if PAGE.exists():
             table.document(PAGE, RESULTS)

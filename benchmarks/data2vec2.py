@@ -1,7 +1,7 @@
 """What each objective of system data2vec2 costs to train, beside its modality's baseline: seconds of the processor, operations.
 
-A step: draw masks, forward, loss, backward, AdamW, the teacher's average, at the system's sizes, one thread; times the updates of
-its training. Views are left out: all objectives take the same. Operations: of matrix products, convolutions and attention,
+A step: draw masks, forward, loss, backward, AdamW, the teacher's average, at the system's sizes, one thread; times the updates
+of its training. Views are left out: all objectives take the same. Operations: of matrix products, convolutions and attention,
 forward and backward, two for each multiplication.
 """
 

@@ -6,6 +6,7 @@ memory, hands it out by a DataLoader (the better of 0 and 2 workers), collects t
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ def growth(options: Options) -> list[Case]:
     """Peak memory and seconds an item at ten times the rows; in new processes, after one batch to warm up."""
     counts = [64, 640] if options.quick else [10_000, 100_000, *([1_000_000] if options.long else [])]
     made = []
-    for few, many in zip(counts, counts[1:], strict=False):
+    for few, many in itertools.pairwise(counts):
         ways = {
             "few": Way(f"extract of {few:,} rows", ours, {"items": few, "warm": True}, items=few),
             "many": Way(f"extract of {many:,} rows", ours, {"items": many, "warm": True}, items=many),

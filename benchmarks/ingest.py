@@ -1,4 +1,4 @@
-"""Ingest of folders of pictures and sounds beside Hugging Face datasets and a plain script: files to Parquet with the media inside.
+"""Ingest of folders of pictures and sounds beside Hugging Face datasets and a plain script: files to Parquet, media inside.
 
 `load_dataset("imagefolder").to_parquet()` writes the files' paths, not the media; its builder writes Parquet with the media
 when asked (`download_and_prepare(file_format="parquet")`), and that is what is compared. The plain script decodes each picture
@@ -156,8 +156,8 @@ def paths(folder: Path, kind: str, items: int) -> Run:
 def _datasets() -> Any:
     """The library, which asks no hub and prints no bars.
 
-    It imports torchcodec's encoder wherever sounds come in, though it does not use it for files: where that library is missing, the
-    name stands there empty.
+    It imports torchcodec's encoder wherever sounds come in, though it does not use it for files: where that library is missing,
+    the name stands there empty.
     """
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     import datasets

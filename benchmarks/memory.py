@@ -1,7 +1,7 @@
 """What every stage holds at most, and how that grows with the corpus: the whole chain, each stage a process of its own.
 
-Pictures in folders, ResNet of width 16 over 32 px trained for one epoch by SimCLR, features, a linear probe, the evaluation, the
-report. Seeds: one, so that all work is in the stage's own process.
+Pictures in folders, ResNet of width 16 over 32 px trained for one epoch by SimCLR, features, a linear probe, the evaluation,
+the report. Seeds: one, so that all work is in the stage's own process.
 """
 
 from __future__ import annotations

@@ -48,7 +48,18 @@ def cases(options: Options) -> list[Case]:
         Case(
             "locks",
             {"ours": Way("prelude run", locks)},
-            (Line(f"runs that fail in {RUNS} of {FEW} instant stages", "ours", (), "cost", at_most(0), "failed", limit=RUNS, unit="runs"),),
+            (
+                Line(
+                    f"runs that fail in {RUNS} of {FEW} instant stages",
+                    "ours",
+                    (),
+                    "cost",
+                    at_most(0),
+                    "failed",
+                    limit=RUNS,
+                    unit="runs",
+                ),
+            ),
             warm=0,
             rounds=1,
             slow=True,

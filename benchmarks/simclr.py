@@ -1,8 +1,8 @@
 """SimCLR end to end, and its views alone, against lightly: the same network, batch and operations, on the CPU.
 
-ResNet-18 with the stem for small pictures, width 16, 32 px, batch 256, two views: a window of 0.2 to 1 of the picture, mirrored,
-colours at strength 0.5, grey; no blur. lightly as its documentation has it: SimCLRTransform in a DataLoader, one pass a view,
-NTXentLoss, torch's AdamW. It gets the same backbone, and the better of 0 and 2 workers.
+ResNet-18 with the stem for small pictures, width 16, 32 px, batch 256, two views: a window of 0.2 to 1 of the picture,
+mirrored, colours at strength 0.5, grey; no blur. lightly as its documentation has it: SimCLRTransform in a DataLoader, one pass
+a view, NTXentLoss, torch's AdamW. It gets the same backbone, and the better of 0 and 2 workers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def cases(options: Options) -> list[Case]:
     kind, threads = pictures.kind(options.mirror), 1 if options.quick else 2
     prepare = {"items": items, "mirror": options.mirror}
     loaders = {
-        f"lightly_{n}": Way(f"lightly, {n} workers", theirs, {"workers": n, "batch": batch}, PEERS, items, threads) for n in (0, 2)
+        f"lightly_{n}": Way(f"lightly, {n} workers", theirs, {"workers": n, "batch": batch}, PEERS, items, threads)
+        for n in (0, 2)
     }
     whole = Case(
         "training",
@@ -155,9 +156,7 @@ def theirs(folder: Path, batch: int, workers: int) -> Run:
     net = torch.nn.Sequential(backbone, SimCLRProjectionHead(backbone.width, backbone.width, 128)).train()
     loss_of, optimiser = NTXentLoss(temperature=TEMPERATURE), torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-4)
     workers_too: dict[str, Any] = {"persistent_workers": True, "multiprocessing_context": "fork"} if workers else {}
-    loader = torch.utils.data.DataLoader(
-        Pictures(), batch, shuffle=True, drop_last=True, num_workers=workers, **workers_too
-    )
+    loader = torch.utils.data.DataLoader(Pictures(), batch, shuffle=True, drop_last=True, num_workers=workers, **workers_too)
 
     def run() -> dict[str, float]:
         for x0, x1 in loader:

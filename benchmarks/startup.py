@@ -1,4 +1,4 @@
-"""Process start to first useful work of each stage, `prelude --help`, and `dvc repro` with nothing to do, beside their limits."""
+"""Process start to first useful work of each stage, `prelude --help`, `dvc repro` with nothing to do, beside limits."""
 
 from __future__ import annotations
 

@@ -57,8 +57,8 @@ def within(share: float) -> Aim:
 class Way:
     """One way to do it, in a process of its own.
 
-    make(folder, **arguments) loads and prepares, and returns what is timed; it is a function at the top of a module. folder: the
-    case's own, which all its ways share. label: how the table calls it. needs: distributions that it compares with, whose
+    make(folder, **arguments) loads and prepares, and returns what is timed; it is a function at the top of a module. folder:
+    the case's own, which all its ways share. label: how the table calls it. needs: distributions that it compares with, whose
     versions the table names; without one of them the line says so. items: of one run, by which its measures are divided.
     threads: of torch, BLAS and OpenMP.
     """
@@ -76,8 +76,8 @@ class Line:
     """One line of the table: `ours` against the best of `peers`, each the name of a way.
 
     speed: the peer's measure over ours (2: ours is twice as fast). cost: ours over the peer's. Measures are those of an item:
-    seconds, cpu_s, or a name that the runs return; one that ends in _mb is memory, and of the whole run. limit, in place of peers: a fixed value
-    that ours is divided by. why: the reason, where it is known that the aim is missed.
+    seconds, cpu_s, or a name that the runs return; peak_mb and others that end in _mb are memory, and of the whole run. limit,
+    in place of peers: a fixed value that ours is divided by. why: the reason, where it is known that the aim is missed.
     """
 
     what: str
@@ -96,8 +96,8 @@ class Line:
 class Case:
     """Ways in turn, `rounds` times, each time in the other order. Lines are drawn from the rounds.
 
-    prepare(folder, **arguments): makes the files that ways read, in a process of its own. fresh: every run has a new process that
-    has imported nothing else, as memory asks for; otherwise a way keeps its process, and `warm` runs come before what counts.
+    prepare(folder, **arguments): makes the files that ways read, in a process of its own. fresh: every run has a new process
+    that has imported nothing else, as memory asks for; otherwise a way keeps its process, and `warm` runs come first.
     same: names of what runs return that must be equal (numbers: to `tolerance`, relative). slow: left out with --quick.
     """
 

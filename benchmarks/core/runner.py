@@ -14,7 +14,6 @@ from benchmarks.core.case import Case, Options, Run, Way
 from benchmarks.core.row import Row
 from benchmarks.core.session import Measured, Session, WayFailed
 
-
 spent = 0.0  # processor seconds of all processes that have ended
 
 

@@ -62,6 +62,7 @@ class Session:
         try:
             kind, found = self.pipe.recv()
         except EOFError:
+            self.process.join(5)  # else there is no exit code yet
             raise WayFailed(f"{self.label}: its process ended with {self.process.exitcode}") from None
         if kind == "failed":
             raise WayFailed(f"{self.label}: {found}")
@@ -110,12 +111,13 @@ def limit(threads: int) -> None:
 
 
 def measured(run: Run) -> Measured:
-    """Runs once. peak_mb: MiB that this process held at most in the run, what it held before included, or an ended child."""
+    """Runs once. peak_mb: MiB that this process held at most in the run, what it held before included, or a child."""
     _forget_peak()
+    children = _children()
     wall, cpu = time.perf_counter(), time.process_time()
     found: Mapping[str, Any] = run() or {}
     seconds, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
-    return {"seconds": seconds, "cpu_s": cpu_s, "peak_mb": peak_mb(), **found}
+    return {"seconds": seconds, "cpu_s": cpu_s, "peak_mb": peak_mb(children), **found}
 
 
 def _forget_peak() -> None:
@@ -123,11 +125,17 @@ def _forget_peak() -> None:
         _CLEAR.write_text("5")  # VmHWM starts again from what is held now
 
 
-def peak_mb() -> float:
-    """VmHWM, not ru_maxrss: that of a new process begins with what its parent held."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+def _children() -> int:
+    """KiB of the largest child that has ended so far."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
+
+def peak_mb(before: int) -> float:
+    """VmHWM, not ru_maxrss: that of a new process begins with what its parent held. A child counts if it is larger than those
+    before (KiB).
+    """
     try:
         held = next(int(line.split()[1]) for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
     except (OSError, StopIteration):
         held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return max(held, children) / 1024
+    return max(held, ended if (ended := _children()) > before else 0) / 1024
