@@ -32,7 +32,16 @@ def cases(options: Options) -> list[Case]:
         Line(f"{what}, float64", "exact", ("tuned",)),
         Line(what, "ours", ("plain",), aim=at_least(1), peer_measure="all_s"),
     )
-    return [Case("warping", ways, lines, same=("error",), tolerance=1e-3)]
+    many = 5 * items
+    grown = {
+        "few": Way(f"{items} items", ours, {"items": items, "precision": "float32"}),
+        "many": Way(f"{many} items", ours, {"items": many, "precision": "float32"}),
+    }
+    memory = Line(f"peak memory of ABX with warping, {many} items", "many", ("few",), "cost", measure="peak_mb")
+    return [
+        Case("warping", ways, lines, same=("error",), tolerance=1e-3),
+        Case("memory", grown, (memory,), fresh=True),
+    ]
 
 
 def sequences(items: int) -> tuple[list[np.ndarray], np.ndarray]:
