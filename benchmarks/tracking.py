@@ -66,15 +66,21 @@ def watched(folder: Path, batch: int, steps: int, follow: bool) -> Run:
     space = Workspace(folder / "watched")
     task = replace(task, live=str(space.live("pretrain", "bench")), digest="d" * 64)
     observer = Observer(task, trainer)
+    follower: Any = None
     if follow:
-        ready: Any = multiprocessing.get_context("spawn").Event()
-        multiprocessing.get_context("spawn").Process(target=_follow, args=(space.root, ready), daemon=True).start()
-        ready.wait(120)
+        context: Any = multiprocessing.get_context("spawn")
+        ready = context.Event()
+        follower = context.Process(target=_follow, args=(space.root, ready), daemon=True)
+        follower.start()
+        if not ready.wait(120):
+            raise RuntimeError("the follower did not open MLflow in two minutes")
 
     def run() -> None:
         for _ in range(steps):
             trainer.step()
             observer.stepped()
+        if follower is not None and not follower.is_alive():
+            raise RuntimeError("the follower has ended")
 
     return run
 
