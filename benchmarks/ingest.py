@@ -23,7 +23,7 @@ from benchmarks.core.case import Case, Line, Options, Run, Way, at_least, within
 
 CLASSES, SIDE, RATE = 10, 32, 8000
 PEER = ("datasets",)
-WHY = "ingest decodes every item and looks for copies, the peer copies bytes (benchmarks/notes.md)"
+WHY = "the peer copies bytes; ingest also hashes, decodes and checks each item (notes.md)"
 
 
 def cases(options: Options) -> list[Case]:

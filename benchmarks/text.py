@@ -30,14 +30,8 @@ def cases(options: Options) -> list[Case]:
         "loop": Way("plain Python, row by row", loop, made, items=rows),
     }
     what = f"{rows} texts of 3 to 20 words to symbols"
-    lines = tuple(Line(what, "ours", (peer,), aim=at_least(10), measure="cpu_s", why=WHY[peer]) for peer in ("library", "loop"))
+    lines = tuple(Line(what, "ours", (peer,), aim=at_least(10), measure="cpu_s") for peer in ("library", "loop"))
     return [Case("tokenise", ways, lines, same=("digest",))]
-
-
-WHY = {
-    "library": "the aim is against plain Python; the library's row by row is compiled too",
-    "loop": "",
-}
 
 
 def texts(rows: int, count: int) -> list[str]:
