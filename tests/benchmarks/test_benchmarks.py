@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -17,14 +18,14 @@ LONG = ("data2vec2", "memory", "orchestration", "startup")  # whole processes, o
 QUICK = Options(quick=True)
 
 
-def cases(name: str) -> list[Case]:
-    found: list[Case] = importlib.import_module(f"benchmarks.{name}").cases(QUICK)
+def cases_of(name: str, options: Options) -> list[Case]:
+    found: list[Case] = importlib.import_module(f"benchmarks.{name}").cases(options)
     return found
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.soak] if n in LONG else []) for n in command.names()])
 def test_it_runs_and_yields_its_rows(name: str) -> None:
-    for case in cases(name):
+    for case in cases_of(name, QUICK):
         rows = runner.rows(name, case, QUICK)
         assert len(rows) == len(case.lines) > 0
         for row in rows:
@@ -43,9 +44,14 @@ def test_its_lines_name_ways_that_there_are_and_no_two_are_alike(name: str) -> N
             assert all(bool(line.peers) != (line.limit is not None) for line in case.lines)
 
 
-def cases_of(name: str, options: Options) -> list[Case]:
-    found: list[Case] = importlib.import_module(f"benchmarks.{name}").cases(options)
-    return found
+def test_the_readmes_example_is_a_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "benchmarks/README.md").read_text()
+    block = text[text.index('    """Sorting beside NumPy."""') : text.index("- `needs` names")]
+    (tmp_path / "readmes_sorting.py").write_text(textwrap.dedent(block))
+    monkeypatch.syspath_prepend(tmp_path)
+    (case,) = importlib.import_module("readmes_sorting").cases(QUICK)
+    (row,) = runner.rows("readmes_sorting", case, QUICK)
+    assert (row.what, row.verdict) == ("sorting 100 numbers", "ran")
 
 
 def test_the_peers_are_pinned_alike_in_the_extra_the_constraints_and_what_make_bench_installs() -> None:
