@@ -3,13 +3,14 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .peers
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: setup run test test-ray soak lint ui bench clean
+.PHONY: setup run test test-ray soak lint ui bench bench-quick clean
 
 setup: $(VENV)/.installed
 
@@ -42,8 +43,15 @@ lint: setup
 ui: setup  ## the MLflow UI, on loopback
 	$(BIN)/prelude ui
 
-bench: setup  ## the tables of benchmarks/
-	$(BIN)/python -m benchmarks
+bench: setup $(PEERS)/.installed  ## one table of ratios, hours: BENCH="probe knn" runs some of its lines (benchmarks/README.md)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-quick: setup $(PEERS)/.installed  ## every benchmark at tiny size, to see that it runs
+	$(BIN)/python -m benchmarks --quick
+
+$(PEERS)/.installed: benchmarks/peers.txt
+	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(PEERS) -r benchmarks/peers.txt
+	@touch $@
 
 clean:  ## outputs and work state; the environment and DVC's cache stay
 	rm -rf data/corpora data/encoders data/features data/tasks data/reports data/records data/report .prelude mlflow.db mlartifacts

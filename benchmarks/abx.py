@@ -1,64 +1,107 @@
-"""ABX with dynamic time warping beside Python loops that compare each pair once: same items, same error, in turns.
+"""ABX with dynamic time warping beside Python loops that compare each pair once: same items, same error.
 
-    python benchmarks/abx.py [--items 200] [--frames 43] [--columns 64] [--rounds 3] [--threads 1]
-                             [--precision float32] [--alone]
-
-plain loop: frame by frame, as the tests' reference has it; timed over `--sample` pairs and taken to all of them. tuned loop:
+plain loop: frame by frame, as the tests' reference has it; timed over some pairs and taken to all of them. tuned loop:
 NumPy gives a pair's frame distances at once, plain lists warp them (faster than NumPy's scalars), and triples are counted from
-the table of distances. Prints the seconds of each, the ratios, and the errors that the batched and the tuned one find.
+the table of distances. One thread.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import os
-import resource
-import statistics
-import sys
 import time
 from pathlib import Path
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--items", type=int, default=200)
-parser.add_argument("--frames", type=int, default=43, help="of an item, on average: spoken digits of 10 ms frames")
-parser.add_argument("--columns", type=int, default=64)
-parser.add_argument("--rounds", type=int, default=3)
-parser.add_argument("--threads", type=int, default=1)
-parser.add_argument("--sample", type=int, default=40)
-parser.add_argument("--precision", default="float32", choices=["float32", "float64"])
-parser.add_argument("--alone", action="store_true")
-args = parser.parse_args()
-os.environ.update({name: str(args.threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")})
+import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+from benchmarks.core.case import Case, Line, Options, Run, Way, at_least, at_most
 
-from stages.fit.core.abx.cells import Attributes  # noqa: E402
-from stages.fit.core.abx.distances import DISTANCES  # noqa: E402
-from stages.fit.core.abx.scores import collapsed, score  # noqa: E402
-from stages.fit.core.abx.warping import Sequences  # noqa: E402
-from tests.oracles import abx as reference  # noqa: E402
-
-torch.set_num_threads(args.threads)
+FRAMES, COLUMNS = 43, 64  # of an item, in the mean: spoken digits of 10 ms frames
 
 
-def items() -> tuple[list[np.ndarray], np.ndarray]:
+def cases(options: Options) -> list[Case]:
+    items, pairs = (20, 2) if options.quick else (200, 40)
+    ways = {
+        "ours": Way("head abx", ours, {"items": items, "precision": "float32"}),
+        "exact": Way("head abx in float64", ours, {"items": items, "precision": "float64"}),
+        "tuned": Way("tuned loop", tuned, {"items": items}),
+        "plain": Way(f"plain loop (of {pairs} pairs)", plain, {"items": items, "pairs": pairs}),
+    }
+    what = f"ABX with warping, {items} items of {FRAMES} frames"
+    lines = (
+        Line(what, "ours", ("tuned",), aim=at_least(1)),
+        Line(f"{what}, float64", "exact", ("tuned",)),
+        Line(what, "ours", ("plain",), aim=at_least(50), peer_measure="all_s"),
+    )
+    many = 5 * items
+    grown = {
+        "few": Way(f"{items} items", ours, {"items": items, "precision": "float32"}),
+        "many": Way(f"{many} items", ours, {"items": many, "precision": "float32"}),
+    }
+    memory = Line(f"peak memory of ABX with warping, {many} items", "many", ("few",), "cost", measure="peak_mb")
+    made = [
+        Case("warping", ways, lines, same=("error",), tolerance=1e-3),
+        Case("memory", grown, (memory,), fresh=True),
+    ]
+    if options.long:
+        most = {"ours": Way("head abx", ours, {"items": 20_000, "precision": "float32", "frames": 9})}
+        line = Line(
+            "memory of ABX, 20,000 phones of 9 frames", "ours", (), "cost", at_most(1), "peak_mb", limit=4096.0, unit="MiB"
+        )
+        made.append(Case("most", most, (line,), fresh=True, rounds=1))
+    return made
+
+
+def sequences(items: int, frames: int = FRAMES) -> tuple[list[np.ndarray], np.ndarray]:
     """Sequences (T, D) of ten values, a little apart, of half to one and a half times the mean length."""
     rng = np.random.default_rng(0)
-    on = np.arange(args.items) % 10
-    means = 0.3 * rng.normal(size=(10, args.columns))
-    lengths = rng.integers(args.frames // 2, 3 * args.frames // 2 + 1, args.items)
-    return [means[v] + rng.normal(size=(t, args.columns)) for v, t in zip(on, lengths, strict=True)], on
+    on = np.arange(items) % 10
+    means = 0.3 * rng.normal(size=(10, COLUMNS))
+    lengths = rng.integers(frames // 2, 3 * frames // 2 + 1, items)
+    return [means[v] + rng.normal(size=(t, COLUMNS)) for v, t in zip(on, lengths, strict=True)], on
 
 
-def batched(x: list[np.ndarray], on: np.ndarray) -> float:
+def ours(folder: Path, items: int, precision: str, frames: int = FRAMES) -> Run:
     """What the head does."""
-    distance = DISTANCES["angular"]
-    frames = torch.from_numpy(np.concatenate(x)).to(getattr(torch, args.precision))
-    sequences = Sequences.of(frames, torch.tensor([len(item) for item in x]), distance)
-    return collapsed(score(sequences, Attributes.of(on.tolist(), [], []), distance).cells, "weighted")
+    import torch
+
+    from stages.common import process
+    from stages.fit.core.abx.cells import Attributes
+    from stages.fit.core.abx.distances import DISTANCES
+    from stages.fit.core.abx.scores import collapsed, score
+    from stages.fit.core.abx.warping import Sequences
+
+    process.set_threads(1)
+    x, on = sequences(items, frames)
+
+    def run() -> dict[str, float]:
+        distance = DISTANCES["angular"]
+        frames = torch.from_numpy(np.concatenate(x)).to(getattr(torch, precision))
+        made = Sequences.of(frames, torch.tensor([len(item) for item in x]), distance)
+        return {"error": collapsed(score(made, Attributes.of(on.tolist(), [], []), distance).cells, "weighted")}
+
+    return run
+
+
+def tuned(folder: Path, items: int) -> Run:
+    x, on = sequences(items)
+    return lambda: {"error": float(loop(x, on))}
+
+
+def plain(folder: Path, items: int, pairs: int) -> Run:
+    """all_s: seconds for all pairs, from every so many of them in turn."""
+    from tests.oracles import abx as reference
+
+    x, _ = sequences(items)
+    every = list(itertools.combinations(range(items), 2))
+    chosen = every[:: max(1, len(every) // pairs)]
+
+    def run() -> dict[str, float]:
+        begun = time.perf_counter()
+        for i, j in chosen:
+            reference.compared({"frames": x[i]}, {"frames": x[j]}, "angular", False)
+        return {"all_s": (time.perf_counter() - begun) * len(every) / len(chosen)}
+
+    return run
 
 
 def loop(x: list[np.ndarray], on: np.ndarray) -> float:
@@ -75,16 +118,6 @@ def loop(x: list[np.ndarray], on: np.ndarray) -> float:
         right += (own[:, None] < other).sum() + 0.5 * (own[:, None] == other).sum()
         triples += len(own) * len(other)
     return 1 - right / triples
-
-
-def plain(x: list[np.ndarray], pairs: int) -> float:
-    """Seconds for all pairs, from every so many of them in turn."""
-    every = list(itertools.combinations(range(len(x)), 2))
-    chosen = every[:: max(1, len(every) // pairs)]
-    begun = time.perf_counter()
-    for i, j in chosen:
-        reference.compared({"frames": x[i]}, {"frames": x[j]}, "angular", False)
-    return (time.perf_counter() - begun) * len(every) / len(chosen)
 
 
 def warp(cost: list[list[float]]) -> float:
@@ -110,30 +143,3 @@ def warp(cost: list[list[float]]) -> float:
             i -= 1
         steps += 1
     return total[-1][-1] / (steps + i + j)
-
-
-def timed(task: object, *given: object) -> tuple[float, float]:
-    begun = time.perf_counter()
-    found = task(*given)  # type: ignore[operator]
-    return time.perf_counter() - begun, found
-
-
-def main() -> None:
-    x, on = items()
-    batched(x[:20], on[:20])  # the libraries are loaded
-    if args.alone:
-        seconds, error = timed(batched, x, on)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"{args.items} items, {args.items * (args.items - 1) // 2} pairs, {args.threads} thread(s), {args.precision}")
-        print(f"batched {seconds:.0f} s; error {error:.6f}; {peak:.2f} GiB at most, libraries and items included")
-        return
-    ours, tuned = zip(*[(timed(batched, x, on), timed(loop, x, on)) for _ in range(args.rounds)], strict=True)
-    fast, slow = (statistics.median(seconds for seconds, _ in rounds) for rounds in (ours, tuned))
-    slowest = plain(x, args.sample)
-    print(f"{args.items} items, {args.items * (args.items - 1) // 2} pairs, {args.threads} thread(s), {args.precision}")
-    print(f"batched {fast:.2f} s; plain loop {slowest:.0f} s (of {args.sample} pairs): {slowest / fast:.0f} times as long")
-    print(f"tuned loop {slow:.2f} s: {slow / fast:.0f} times as long; errors {ours[0][1]:.6f} and {tuned[0][1]:.6f}")
-
-
-if __name__ == "__main__":
-    main()

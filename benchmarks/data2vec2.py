@@ -1,65 +1,94 @@
-"""What an item costs each objective of system data2vec2 to train on, by processor time and by operations, at its sizes.
+"""What each objective of system data2vec2 costs to train, beside its modality's baseline: seconds of the processor, operations.
 
-One thread; medians of processor milliseconds over alternating blocks of steps, so that the other load of the machine falls out.
-A step: draw masks, forward, loss, backward, AdamW, the teacher's average. Views are left out: all objectives take the same.
-Operations: of matrix products, convolutions and attention, forward and backward, two for each multiplication.
+A step: draw masks, forward, loss, backward, AdamW, the teacher's average, at the system's sizes, one thread; times the updates
+of its training. Views are left out: all objectives take the same. Operations: of matrix products, convolutions and attention,
+forward and backward, two for each multiplication.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
+import functools
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
+from benchmarks.core.case import Case, Line, Options, Run, Way
 
-from flows import compose
-from stages.common import process, registry
-from stages.common.media import SPECIAL
-from stages.common.plan import EncoderPlan
-from stages.encoders.core.encoder import Encoder
-from stages.encoders.core.inputs import Input, Padded
-from stages.pretrain.core import optimisers
-from stages.pretrain.core.objective import Batch
-from stages.views.core.base import Key
-
-STEPS, BLOCKS = 4, 7
+ROOT = Path(__file__).resolve().parents[1]
 ITEMS = {"images": 1000, "speech": 1000, "text": 1367}  # of the train splits
 BASELINES = {"images": "mae", "speech": "wav2vec2", "text": "mlm"}
 VOCABULARY = 2000
-_aten = torch.ops.aten
-_ATTENTION = _aten._scaled_dot_product_flash_attention_for_cpu
-_ATTENTION_BACK = _aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
-def inputs(modality: str, node: EncoderPlan) -> tuple[Any, Input]:
+def cases(options: Options) -> list[Case]:
+    steps = 1 if options.quick else 4
+    made = []
+    for modality, baseline in BASELINES.items():
+        nodes = encoders(modality)
+        first = f"d2v2_{modality}_{baseline}"
+        ways = {}
+        for key, node in nodes.items():
+            updates = ITEMS[modality] // node.batch_size * node.epochs
+            ways[key] = Way(key, stepped, {"modality": modality, "node": node, "steps": steps}, items=steps / updates)
+        kept = [key for key in ways if key != first]
+        what = {key: f"training of {key}, {nodes[key].epochs} epochs" for key in kept}
+        lines = [Line(f"{what[key]}: processor", key, (first,), "cost", None, "cpu_s") for key in kept]
+        lines += [Line(f"{what[key]}: operations", key, (first,), "cost", None, "operations") for key in kept]
+        if options.quick:  # one objective beside the baseline shows that it runs
+            lines = [line for line in lines if line.ours == kept[0]]
+        made.append(Case(modality, ways, tuple(lines), slow=modality != "images"))
+    return made
+
+
+def encoders(modality: str) -> dict[str, Any]:
+    """The system's trained nodes of a modality."""
+    return {k: node for k, node in _plan().encoders.items() if k.startswith(f"d2v2_{modality}_") and node.epochs}
+
+
+@functools.cache
+def _plan() -> Any:
+    from flows import compose
+
+    return compose.make(ROOT, ["data2vec2"])[1]
+
+
+def inputs(modality: str, node: Any) -> tuple[Any, Any]:
     """A stand-in for the front end, and a batch of x as it would give."""
-    n, torch_seed = node.batch_size, torch.Generator().manual_seed(0)
+    import torch
+
+    from stages.common.media import SPECIAL
+    from stages.encoders.core.inputs import Padded
+
+    n, draw = node.batch_size, torch.Generator().manual_seed(0)
     if modality == "images":
-        return SimpleNamespace(shape=(3, 32, 32), channels=3), torch.rand(n, 3, 32, 32, generator=torch_seed)
+        return SimpleNamespace(shape=(3, 32, 32), channels=3), torch.rand(n, 3, 32, 32, generator=draw)
     if modality == "speech":
         samples = int(node.frontend.args["samples"])
-        lengths = torch.randint(2000, 5000, (n,), generator=torch_seed)  # 0.43 s in the mean
-        return SimpleNamespace(shape=(1, samples), channels=1), Padded(
-            torch.randn(n, 1, samples, generator=torch_seed), lengths
-        )
+        lengths = torch.randint(2000, 5000, (n,), generator=draw)  # 0.43 s in the mean
+        return SimpleNamespace(shape=(1, samples), channels=1), Padded(torch.randn(n, 1, samples, generator=draw), lengths)
     length = int(node.frontend.args["length"])
     front = SimpleNamespace(shape=(length,), channels=0, vocabulary=VOCABULARY, contract={"tokenizer": True})
-    symbols = torch.randint(len(SPECIAL), VOCABULARY, (n, length), generator=torch_seed)
+    symbols = torch.randint(len(SPECIAL), VOCABULARY, (n, length), generator=draw)
     return front, Padded(symbols, torch.full((n,), length))
 
 
-def stepper(modality: str, node: EncoderPlan) -> Callable[[], None]:
-    """A training step of the node."""
+def stepped(folder: Path, modality: str, node: Any, steps: int) -> Run:
+    """Training steps of the node; operations: of so many steps."""
+    import torch
+
+    from stages.common import process, registry
+    from stages.encoders.core.encoder import Encoder
+    from stages.pretrain.core import optimisers
+    from stages.pretrain.core.objective import Batch
+    from stages.views.core.base import Key
+
+    process.set_threads(1)
     front, x = inputs(modality, node)
     torch.manual_seed(0)
     net = Encoder(front, registry.make("backbone", node.backbone, front)).train()
-    objective = registry.make("objective", node.objective, net).train()
+    objective: Any = registry.make("objective", node.objective, net).train()
     optimiser = optimisers.KINDS[node.optim.name](node.optim, objective.optimised(net))
     index, done = torch.arange(node.batch_size), 0
 
@@ -71,11 +100,20 @@ def stepper(modality: str, node: EncoderPlan) -> Callable[[], None]:
         done += 1
         objective.after_step(net, done, 1000)
 
-    return step
+    counted = operations(step)
+
+    def run() -> dict[str, int]:
+        for _ in range(steps):
+            step()
+        return {"operations": counted * steps}
+
+    return run
 
 
 def operations(step: Callable[[], None]) -> int:
     """Of one step. The counter's rules overstate grouped convolutions backward and have none for attention on CPUs."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
     def convolution(out: Any, x: Any, weight: Any, *args: Any, out_shape: Any = None, **_: Any) -> int:
         mask = args[-1]
@@ -88,41 +126,12 @@ def operations(step: Callable[[], None]) -> int:
     def attention_back(_: Any, q: Any, k: Any, *__: Any, **___: Any) -> int:
         return int(10 * prod(q) * k[2])
 
-    own = {_aten.convolution_backward: convolution, _ATTENTION: attention, _ATTENTION_BACK: attention_back}
+    aten = torch.ops.aten
+    own = {
+        aten.convolution_backward: convolution,
+        aten._scaled_dot_product_flash_attention_for_cpu: attention,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_back,
+    }
     with FlopCounterMode(display=False, custom_mapping=own) as counter:
         step()
     return int(counter.get_total_flops())
-
-
-def main() -> None:
-    """Prints a table: processor ms an item, items of its training, seconds and operations, against its baseline's."""
-    process.set_threads(1)
-    plan = compose.make(Path(__file__).resolve().parents[1], ["data2vec2"])[1]
-    for modality, baseline in BASELINES.items():
-        first = f"d2v2_{modality}_{baseline}"
-        others = [k for k in plan.encoders if k.startswith(f"d2v2_{modality}_") and plan.encoders[k].epochs]
-        keys = [first] + [key for key in others if key != first]
-        steps = {key: stepper(modality, plan.encoders[key]) for key in keys}
-        counted = {key: operations(step) for key, step in steps.items()}
-        times: dict[str, list[float]] = {key: [] for key in keys}
-        for _ in range(BLOCKS):
-            for key, step in steps.items():
-                begun = time.process_time()
-                for _ in range(STEPS):
-                    step()
-                times[key].append((time.process_time() - begun) / STEPS)
-        base: tuple[float, float] | None = None
-        for key in keys:
-            node = plan.encoders[key]
-            updates = ITEMS[modality] // node.batch_size * node.epochs
-            seconds, work = statistics.median(times[key]) * updates, counted[key] * updates / 1e9
-            base = base or (seconds, work)
-            print(
-                f"{key:26} {1e3 * statistics.median(times[key]) / node.batch_size:7.2f} ms/item {node.epochs:3} epochs "
-                f"{updates:5} updates {seconds:6.1f} s {seconds / base[0]:5.2f} of the time "
-                f"{work:7.0f} GFLOP {work / base[1]:5.2f} of the operations"
-            )
-
-
-if __name__ == "__main__":
-    main()

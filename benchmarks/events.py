@@ -1,28 +1,39 @@
 """Events to arrays: a corpus' sequences through `media.decode`, block by block, beside a Python loop over rows and events.
 
-Sequences of 10 to 119 events of 1,000 codes drawn by Zipf's law, a third without a value; cut to the last 64. Both ways give
-the same numbers.
+Sequences of 10 to 119 events of 1,000 codes drawn by Zipf's law, a third without a value; cut to the last 64.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-ROWS, CODES, LENGTH, REPEATS, AIM = 20_000, 1000, 64, 3, 10.0
+from benchmarks.core.case import Case, Line, Options, Run, Way, at_least
+from benchmarks.core.values import digest
+
+CODES, LENGTH = 1000, 64
 BLOCK = 1024  # rows decoded at a time in pretraining
 
 
-def sequences() -> tuple[pa.Array, list[str]]:
+def cases(options: Options) -> list[Case]:
+    rows = 500 if options.quick else 20_000
+    ways = {
+        "ours": Way("media.decode", ours, {"rows": rows}, items=rows),
+        "loop": Way("plain Python, row by row", theirs, {"rows": rows}, items=rows),
+    }
+    line = Line(f"events of {rows} sequences to arrays", "ours", ("loop",), aim=at_least(10), measure="cpu_s")
+    return [Case("decode", ways, (line,), same=("digest",))]
+
+
+def sequences(rows: int) -> tuple[pa.Array, list[str]]:
     """The column as a corpus' shard has it, and its vocabulary, in which every tenth code is missing."""
     from stages.common.column import EVENT
 
     rng = np.random.default_rng(0)
-    counts = rng.integers(10, 120, ROWS)
+    counts = rng.integers(10, 120, rows)
     offsets = np.concatenate([[0], counts.cumsum()])
     n = int(offsets[-1])
     names = pa.array([f"code//{i:04d}" for i in range(CODES)])
@@ -33,6 +44,26 @@ def sequences() -> tuple[pa.Array, list[str]]:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), events), [
         c for i, c in enumerate(names.to_pylist()) if i % 10
     ]
+
+
+def ours(folder: Path, rows: int) -> Run:
+    from stages.common.column import Column
+    from stages.common.media import decode
+
+    stored, vocabulary = sequences(rows)
+    column = Column("events", "media", "events", classes=vocabulary)
+    contract = {"kind": "events", "length": LENGTH, "codes": vocabulary, "keep": "last"}
+
+    def run() -> dict[str, Any]:
+        blocks = [decode(stored.slice(i, BLOCK), column, contract).data for i in range(0, rows, BLOCK)]
+        return {"digest": digest(np.concatenate(blocks))}
+
+    return run
+
+
+def theirs(folder: Path, rows: int) -> Run:
+    stored, vocabulary = sequences(rows)
+    return lambda: {"digest": digest(plain(stored.to_pylist(), vocabulary))}
 
 
 def plain(rows: list[list[dict[str, Any]]], vocabulary: list[str]) -> np.ndarray:
@@ -46,32 +77,3 @@ def plain(rows: list[list[dict[str, Any]]], vocabulary: list[str]) -> np.ndarray
             row[i, 1] = place.get(event["code"], 1)
             row[i, 2] = np.nan if event["value"] is None else event["value"]
     return out
-
-
-def main() -> None:
-    from stages.common.column import Column
-    from stages.common.media import decode
-
-    stored, vocabulary = sequences()
-    column = Column("events", "media", "events", classes=vocabulary)
-    contract = {"kind": "events", "length": LENGTH, "codes": vocabulary, "keep": "last"}
-    seconds: dict[str, list[float]] = {"media.decode": [], "plain Python, row by row": []}
-    for _ in range(REPEATS):
-        began = time.process_time()
-        ours = np.concatenate([decode(stored.slice(i, BLOCK), column, contract).data for i in range(0, ROWS, BLOCK)])
-        middle = time.process_time()
-        loop = plain(stored.to_pylist(), vocabulary)
-        seconds["media.decode"].append(middle - began)
-        seconds["plain Python, row by row"].append(time.process_time() - middle)
-        if not np.array_equal(ours, loop, equal_nan=True):
-            raise SystemExit("the ways do not give the same numbers")
-    ours_s = statistics.median(seconds["media.decode"])
-    print(f"{ROWS} sequences of 10 to 119 events, median of {REPEATS}, seconds of CPU over all threads")
-    for name, taken in seconds.items():
-        middle = statistics.median(taken)
-        note = "" if name == "media.decode" else f"   ratio {middle / ours_s:5.1f} (aim {AIM:g})"
-        print(f"  {name:26} {1e6 * middle / ROWS:7.2f} us/row{note}")
-
-
-if __name__ == "__main__":
-    main()

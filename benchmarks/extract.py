@@ -1,21 +1,66 @@
-"""Extraction against its encoder alone: rows/s of both on the same batches, and peak memory as the corpus grows."""
+"""Extraction against its encoder alone and against DataLoader with pandas, and memory and cost as the corpus grows.
+
+A random ResNet-18 of width 16 over pictures of 32 px, one thread, embeddings to Parquet. The peer reads the same corpus into
+memory, hands it out by a DataLoader (the better of 0 and 2 workers), collects the embeddings and writes a data frame.
+"""
 
 from __future__ import annotations
 
-import statistics
-import subprocess
-import sys
+import itertools
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-REPEATS = 9
-SIZES = (1_000, 10_000)
-AIM = 0.95
+from benchmarks.core.case import Case, Line, Options, Run, Way, at_least, within
+
+SIDE, BATCH = 32, 512
 
 
-def prepare(root: Path, items: int) -> None:
-    """A corpus `c` of 32-pixel colour images and a random ResNet-18 of width 16, `e`, in a workspace."""
+def cases(options: Options) -> list[Case]:
+    items = 64 if options.quick else 10_000
+    ways = {
+        "ours": Way("extract", ours, {"items": items}, items=items),
+        "forward": Way("the encoder alone, the same batches", forward, {"items": items}, items=items),
+    }
+    loaders = {
+        f"loader_{n}": Way(f"DataLoader ({n} workers) and pandas", loader, {"items": items, "workers": n}, ("pandas",), items)
+        for n in ((0,) if options.quick else (0, 2))
+    }
+    what = "extract, ResNet-18 width 16, 32 px, 1 thread"
+    lines = (
+        Line(
+            f"{what}: rows/s as a share",
+            "ours",
+            ("forward",),
+            aim=at_least(0.97),
+            why="reading, decoding and writing share the machine with the encoder",
+        ),
+        Line(what, "ours", tuple(loaders), aim=at_least(1)),
+    )
+    rate = Case("rate", ways | loaders, lines, prepare, {"sizes": [items]}, same=("checksum",), tolerance=1e-4)
+    return [rate, *growth(options)]
+
+
+def growth(options: Options) -> list[Case]:
+    """Peak memory and seconds an item at ten times the rows; in new processes, after one batch to warm up."""
+    counts = [64, 640] if options.quick else [10_000, 100_000, *([1_000_000] if options.long else [])]
+    made = []
+    for few, many in itertools.pairwise(counts):
+        ways = {
+            "few": Way(f"extract of {few:,} rows", ours, {"items": few, "warm": True}, items=few),
+            "many": Way(f"extract of {many:,} rows", ours, {"items": many, "warm": True}, items=many),
+        }
+        lines = (
+            Line(f"peak memory of extract at {many:,} rows", "many", ("few",), "cost", within(0.1), "peak_mb"),
+            Line(f"cost of a row of extract at {many:,} rows", "many", ("few",), "cost", within(0.1)),
+        )
+        made.append(Case(f"{many}", ways, lines, prepare, {"sizes": [few, many]}, fresh=True))
+    return made
+
+
+def prepare(folder: Path, sizes: Sequence[int]) -> None:
+    """For each number of items a corpus `c` and a random encoder `e`, in a workspace of its own."""
     import torch
 
     from stages.common import atomic
@@ -24,79 +69,94 @@ def prepare(root: Path, items: int) -> None:
     from stages.encoders.core import encoder as encoders
     from tests.builders import image_corpus
 
-    image_corpus(root / "data/corpora/c", n=items, size=32, channels=3)
-    column = Corpus(root / "data/corpora/c").card.media()
-    torch.manual_seed(0)
-    parts = (Part("image"), Part("resnet", {"width": 16}), column)
-    encoder = encoders.new(*parts, root / "data/corpora/c")
-    folder = root / "data/encoders/e/seed=0"
-    folder.mkdir(parents=True)
-    encoders.save(folder, encoder, encoders.EncoderCard(*parts, "c", "c", "c", "none", 0, 0, encoder.width))
-    atomic.seal(folder.parent)
+    for items in sizes:
+        root = folder / str(items)
+        image_corpus(root / "data/corpora/c", n=items, size=SIDE, channels=3)
+        column = Corpus(root / "data/corpora/c").card.media()
+        torch.manual_seed(0)
+        parts = (Part("image"), Part("resnet", {"width": 16}), column)
+        encoder = encoders.new(*parts, root / "data/corpora/c")
+        written = root / "data/encoders/e/seed=0"
+        written.mkdir(parents=True)
+        encoders.save(written, encoder, encoders.EncoderCard(*parts, "c", "c", "c", "none", 0, 0, encoder.width))
+        atomic.seal(written.parent)
 
 
-def extraction(root: Path):  # type: ignore[no-untyped-def]
+def extraction(root: Path) -> Any:
     import torch
 
     from stages.common.corpus import Corpus
     from stages.common.plan import FeaturesPlan
+    from stages.common.process import set_threads
     from stages.extract.extraction import Extraction
 
-    corpus = Corpus(root / "data/corpora/c")
-    return Extraction(0, FeaturesPlan("e", "c"), root / "data/encoders/e", corpus, torch.device("cpu"))
-
-
-def peak(root: Path) -> None:
-    """Prints this process's peak memory in MiB after one extraction."""
-    from stages.common.process import set_threads
-    from stages.common.records import peak_memory_mb
-
     set_threads(1)
-    extraction(root).run(root / "out")
-    print(peak_memory_mb())
+    node = FeaturesPlan("e", "c", batch_size=BATCH)
+    return Extraction(0, node, root / "data/encoders/e", Corpus(root / "data/corpora/c"), torch.device("cpu"))
 
 
-def main() -> None:
+def ours(folder: Path, items: int, warm: bool = False) -> Run:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
     import torch
 
-    from stages.common.process import set_threads
+    whole = extraction(folder / str(items))
+    if warm:
+        batch = next(whole.batches(0, BATCH))
+        with torch.inference_mode():
+            whole.embedder(batch)
 
-    set_threads(1)
-    with tempfile.TemporaryDirectory() as temporary:
-        roots = {items: Path(temporary) / str(items) for items in SIZES}
-        for items, root in roots.items():
-            prepare(root, items)
-        whole = extraction(roots[SIZES[-1]])
-        inputs = [whole.encoder.frontend(b.data, b.lengths) for b in whole.batches(0, whole.node.batch_size)]
-        runs = 0
+    def run() -> dict[str, float]:
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            whole.run(Path(out) / "seed=0")
+            first = next(iter(pq.ParquetFile(min(Path(out).rglob("*.parquet"))).iter_batches(1, columns=["embedding"])))
+            return {"checksum": float(pc.sum(first["embedding"].flatten()).as_py())}
 
-        def forward() -> None:
-            with torch.inference_mode():
-                for x in inputs:
-                    whole.encoder(x)
-
-        def extract() -> None:
-            nonlocal runs
-            runs += 1
-            whole.run(Path(temporary) / f"run-{runs}")
-
-        seconds: dict[str, list[float]] = {"forward": [], "extract": []}
-        for repeat in range(REPEATS + 1):  # interleaved, in turn the one and the other first; the first pair warms up
-            pair = [("forward", forward), ("extract", extract)]
-            for name, work in pair if repeat % 2 else reversed(pair):
-                began = time.perf_counter()
-                work()
-                seconds[name].append(time.perf_counter() - began)
-        rates = {name: SIZES[-1] / statistics.median(taken[1:]) for name, taken in seconds.items()}
-        ratio = rates["extract"] / rates["forward"]
-        print(f"{'resnet width 16, 32 px':28} {'rows/s':>8}")
-        print(f"{'forward alone':28} {rates['forward']:8.0f}")
-        print(f"{'extract to Parquet':28} {rates['extract']:8.0f}   ratio {ratio:.3f} (aim {AIM})")
-        for items, root in roots.items():
-            command = [sys.executable, "-c", f"from benchmarks.extract import *; peak(Path({str(root)!r}))"]
-            memory = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            print(f"{f'peak memory, {items} rows':28} {memory:8.0f} MiB")
+    return run
 
 
-if __name__ == "__main__":
-    main()
+def forward(folder: Path, items: int) -> Run:
+    import torch
+
+    whole = extraction(folder / str(items))
+    inputs = [whole.encoder.frontend(b.data, b.lengths) for b in whole.batches(0, BATCH)]
+
+    def run() -> dict[str, float]:
+        with torch.inference_mode():
+            found = [whole.encoder(x) for x in inputs]
+        return {"checksum": float(found[0][0].sum())}
+
+    return run
+
+
+def loader(folder: Path, items: int, workers: int) -> Run:
+    """What one would write: the same encoder in a loop over a DataLoader, the features as a data frame."""
+    import numpy as np
+    import pandas as pd
+    import torch
+
+    whole = extraction(folder / str(items))
+    encoder, root = whole.encoder, folder / str(items)
+    workers_too: dict[str, Any] = {"persistent_workers": True, "multiprocessing_context": "fork"} if workers else {}
+
+    def run() -> dict[str, float]:
+        frame = pd.concat([pd.read_parquet(p) for p in sorted((root / "data/corpora/c").glob("*.parquet"))])
+        frame = pd.concat([frame[frame["split"] == split] for split in ("train", "valid", "test")])
+        pixels = frame["image"].to_list()
+
+        class Pictures(torch.utils.data.Dataset):
+            def __len__(self) -> int:
+                return len(pixels)
+
+            def __getitem__(self, index: int) -> torch.Tensor:
+                return torch.from_numpy(np.array(pixels[index]).reshape(SIDE, SIDE, 3))
+
+        data = torch.utils.data.DataLoader(Pictures(), BATCH, num_workers=workers, **workers_too)
+        with torch.inference_mode():
+            found = np.concatenate([encoder(encoder.frontend(x)).numpy() for x in data])
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            written = pd.DataFrame({"id": frame["id"].to_numpy(), "split": frame["split"].to_numpy(), "embedding": list(found)})
+            written.to_parquet(Path(out) / "features.parquet")
+        return {"checksum": float(found[0].sum())}
+
+    return run

@@ -1,51 +1,111 @@
-"""Speed and memory of ingest beside the plain script that one would write: python -m benchmarks.ingest [--items 10000 40000].
+"""Ingest of folders of pictures and sounds beside Hugging Face datasets and a plain script: files to Parquet, media inside.
 
-Both read a folder of JPEG images by class, decode each to see that it is whole, and write Parquet. The plain script keeps all
-in memory and does no more; ingest also hashes the source, divides by class, looks for copies and quarantines what is broken.
+`load_dataset("imagefolder").to_parquet()` writes the files' paths, not the media; its builder writes Parquet with the media
+when asked (`download_and_prepare(file_format="parquet")`), and that is what is compared. The plain script decodes each picture
+to see that it is whole, keeps all in memory and does no more. Ingest also hashes the source, divides by class, looks for copies
+and quarantines what is broken. Every run is a new process; imports do not count.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
-import resource
-import subprocess
+import os
 import sys
 import tempfile
-import time
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-CLASSES, SIDE = 10, 32
+from benchmarks.core.case import Case, Line, Options, Run, Way, at_least, within
+
+CLASSES, SIDE, RATE = 10, 32, 8000
+PEER = ("datasets",)
+WHY = "the peer copies bytes; ingest also hashes, decodes and checks each item (notes.md)"
 
 
-def make(folder: Path, count: int) -> None:
+def cases(options: Options) -> list[Case]:
+    few, many, clips = (200, 400, 100) if options.quick else (10_000, 100_000, 5_000)
+    image, audio = {"kind": "image", "items": few}, {"kind": "audio", "items": clips}
+    return [
+        Case(
+            "images",
+            {
+                "ours": Way("ingest", ours, image, items=few),
+                "embedded": Way("imagefolder to Parquet, media inside", embedded, image, PEER, few),
+                "paths": Way("imagefolder, to_parquet: paths only", paths, image, PEER, few),
+                "plain": Way("plain script, all in memory", plain, image, items=few),
+            },
+            (
+                Line(f"ingest of {few:,} JPEG files", "ours", ("embedded",), aim=at_least(2), why=WHY),
+                Line(f"ingest of {few:,} JPEG files", "ours", ("paths",)),
+                Line(f"ingest of {few:,} JPEG files", "ours", ("plain",)),
+            ),
+            prepare,
+            {"sets": [image]},
+            fresh=True,
+            same=("rows",),
+        ),
+        Case(
+            "sounds",
+            {
+                "ours": Way("ingest", ours, audio, items=clips),
+                "embedded": Way("audiofolder to Parquet, media inside", embedded, audio, PEER, clips),
+            },
+            (Line(f"ingest of {clips:,} WAV files", "ours", ("embedded",), aim=at_least(2), why=WHY),),
+            prepare,
+            {"sets": [audio]},
+            fresh=True,
+            same=("rows",),
+        ),
+        Case(
+            "growth",
+            {
+                "few": Way(f"ingest of {few:,} files", ours, image, items=few),
+                "many": Way(f"ingest of {many:,} files", ours, {**image, "items": many}, items=many),
+            },
+            (
+                Line(f"cost of an item of ingest at {many:,}", "many", ("few",), "cost", within(0.1)),
+                Line(f"peak memory of ingest at {many:,}", "many", ("few",), "cost", None, "peak_mb"),
+            ),
+            prepare,
+            {"sets": [image, {**image, "items": many}]},
+            fresh=True,
+        ),
+    ]
+
+
+def prepare(folder: Path, sets: list[dict[str, object]]) -> None:
+    for made in sets:
+        at = _at(folder, str(made["kind"]), int(str(made["items"])))
+        for i in range(int(str(made["items"]))):
+            (at / f"c{i % CLASSES}").mkdir(parents=True, exist_ok=True)
+            {"image": _picture, "audio": _sound}[str(made["kind"])](at / f"c{i % CLASSES}" / f"{i:07d}", i)
+
+
+def _at(folder: Path, kind: str, items: int) -> Path:
+    return folder / f"{kind}-{items}"
+
+
+def _picture(path: Path, i: int) -> None:
     from PIL import Image
 
-    for i in range(count):
-        rng = np.random.default_rng(i)
-        image = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-        path = folder / f"c{i % CLASSES}" / f"{i:07d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path, quality=90)
+    small = Image.fromarray(np.random.default_rng(i).integers(0, 256, (4, 4, 3), dtype=np.uint8))
+    small.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(path.with_suffix(".jpg"), quality=90)
 
 
-def plain(folder: Path, out: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from PIL import Image
+def _sound(path: Path, i: int) -> None:
+    """Half a second to a second and a half."""
+    import soundfile
 
-    rows = []
-    for path in sorted(folder.rglob("*.jpg")):
-        data = path.read_bytes()
-        Image.open(io.BytesIO(data)).load()
-        rows.append({"id": str(path), "label": path.parent.name, "image": {"bytes": data, "path": path.name}})
-    pq.write_table(pa.Table.from_pylist(rows), out / "all.parquet", compression="zstd")
+    rng = np.random.default_rng(i)
+    wave = rng.normal(0, 2000, int(rng.integers(RATE // 2, 3 * RATE // 2))).astype(np.int16)
+    soundfile.write(path.with_suffix(".wav"), wave, RATE)
 
 
-def prelude(folder: Path, out: Path) -> None:
+def ours(folder: Path, kind: str, items: int) -> Run:
     from stages.common import stage
     from stages.common.plan import Plan
     from stages.common.schema import build
@@ -54,48 +114,81 @@ def prelude(folder: Path, out: Path) -> None:
 
     corpus = {
         "title": "benchmark",
-        "source": {"name": "folder", "path": str(folder)},
-        "reader": {"name": "image_folder"},
+        "source": {"name": "folder", "path": str(_at(folder, kind, items))},
+        "reader": {"name": f"{kind}_folder"},
         "labels": {"label": {"kind": "class"}},
         "split": {"by": "hash", "stratify": "label"},
     }
     plan = build(Plan, {"corpora": {"c": corpus}}, "plan")
-    stage.execute("ingest", "c", plan, Workspace(out), work, inputs, target)
+
+    def run() -> dict[str, int]:
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            made = stage.execute("ingest", "c", plan, Workspace(Path(out)), work, inputs, target)
+            return {"rows": _rows(made)}
+
+    return run
 
 
-def measure(way: str, folder: Path) -> tuple[float, float]:
-    """Seconds and peak MiB of one way in a process of its own."""
-    with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, "-m", "benchmarks.ingest", "--one", way, str(folder), out]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return found["seconds"], found["peak_mb"]
+def embedded(folder: Path, kind: str, items: int) -> Run:
+    datasets = _datasets()
+
+    def run() -> dict[str, int]:
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            given = {"data_dir": str(_at(folder, kind, items)), "cache_dir": f"{out}/cache"}
+            datasets.load_dataset_builder(f"{kind}folder", **given).download_and_prepare(f"{out}/made", file_format="parquet")
+            return {"rows": _rows(Path(out) / "made")}
+
+    return run
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, nargs="+", default=[10_000, 40_000])
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.one:
-        way, folder, out = args.one
-        started = time.monotonic()
-        {"plain": plain, "prelude": prelude}[way](Path(folder), Path(out))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": time.monotonic() - started, "peak_mb": peak}))
-        return
-    print("| items | way | items/s (median) | peak MiB |\n|---|---|---|---|")
-    for count in args.items:
-        with tempfile.TemporaryDirectory() as folder:
-            make(Path(folder), count)
-            measured: dict[str, list[tuple[float, float]]] = {"plain": [], "prelude": []}
-            for _ in range(args.runs):
-                for way in measured:  # interleaved, so that a busy machine slows both
-                    measured[way].append(measure(way, Path(folder)))
-        for way, found in measured.items():
-            seconds, peak = np.median([s for s, _ in found]), max(m for _, m in found)
-            print(f"| {count} | {way} | {count / seconds:.0f} | {peak:.0f} |", flush=True)
+def paths(folder: Path, kind: str, items: int) -> Run:
+    datasets = _datasets()
+
+    def run() -> dict[str, int]:
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            given = {"data_dir": str(_at(folder, kind, items)), "cache_dir": f"{out}/cache", "split": "train"}
+            datasets.load_dataset(f"{kind}folder", **given).to_parquet(f"{out}/all.parquet")
+            return {"rows": _rows(Path(out))}
+
+    return run
 
 
-if __name__ == "__main__":
-    main()
+def _datasets() -> Any:
+    """The library, which asks no hub and prints no bars.
+
+    It imports torchcodec's encoder wherever sounds come in, though it does not use it for files: where that library is missing,
+    the name stands there empty.
+    """
+    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    import datasets
+
+    datasets.disable_progress_bars()
+    if find_spec("torchcodec") is None:
+        for name in ("torchcodec", "torchcodec.encoders"):
+            sys.modules[name] = ModuleType(name)
+        sys.modules["torchcodec.encoders"].AudioEncoder = None  # type: ignore[attr-defined]
+    return datasets
+
+
+def plain(folder: Path, kind: str, items: int) -> Run:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    def run() -> dict[str, int]:
+        rows = []
+        for path in sorted(_at(folder, kind, items).rglob("*.jpg")):
+            data = path.read_bytes()
+            Image.open(io.BytesIO(data)).load()
+            rows.append({"id": str(path), "label": path.parent.name, "image": {"bytes": data, "path": path.name}})
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            pq.write_table(pa.Table.from_pylist(rows), f"{out}/all.parquet", compression="zstd")
+            return {"rows": _rows(Path(out))}
+
+    return run
+
+
+def _rows(folder: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return sum(pq.ParquetFile(p).metadata.num_rows for p in folder.rglob("*.parquet"))

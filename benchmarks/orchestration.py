@@ -1,32 +1,145 @@
-"""`prelude run` beside `dvc repro`, with and without Prefect, and beside a plain script. Whole processes, medians, in turns.
+"""`prelude run` beside `dvc repro`, with and without Prefect, and beside a plain script: whole processes with cold caches.
 
-    python -m benchmarks.orchestration [--rounds 5] [--quickstart 5]
-
---quickstart 0 leaves out the quickstart, of which a round takes minutes. Every run starts in a fresh folder with a cold cache.
+Every run starts in a fresh folder. Prefect's aim is 50 ms more than the 0.3 s of an instant stage.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
-import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.core.case import Case, Line, Options, Run, Way, at_most
+
 ROOT = Path(__file__).resolve().parents[1]
-DVC = [sys.executable, "-m", "dvc", "repro", "-q"]
-RUN = [sys.executable, "-m", "flows.cli", "run"]
-PLAIN = [sys.executable, "-m", "benchmarks.plain"]
+DVC = ["-m", "dvc", "repro", "-q"]
+RUN = ["-m", "flows.cli", "run"]
+PLAIN = ["-m", "benchmarks.plain"]
 FEW, MANY = 16, 144  # instant stages: what a run costs however many there are falls out of the difference
-Task = Callable[[], float]
+RUNS = 20  # of instant stages at once, in which no lock may fail
+
+
+def cases(options: Options) -> list[Case]:
+    stages, slept, workers = (2, 0.1, 2) if options.quick else (8, 1, 8)
+    sleeps = {"commands": [f"sleep {slept}"] * stages}
+    alone = [*RUN, "--no-prefect", "--workers"]
+    overhead, served = {"ours": Way("prelude run", instant, {"prefect": False})}, {}
+    served["ours"] = Way("prelude run, Prefect's server running", instant, {"prefect": True})
+    return [
+        Case(
+            "sleeps",
+            {
+                "ours": Way(f"prelude run, {workers} workers", stages_run, {**sleeps, "words": [*alone, str(workers)]}),
+                "dvc": Way("dvc repro", stages_run, {**sleeps, "words": DVC}, ("dvc",)),
+            },
+            (
+                Line(f"{stages} stages of {slept:g} s, {workers} workers", "ours", ("dvc",), "cost"),
+                Line(f"{stages} stages of {slept:g} s, {workers} workers", "ours", (), "cost", at_most(1), limit=2.5),
+            ),
+            warm=0,
+        ),
+        Case(
+            "locks",
+            {"ours": Way("prelude run", locks)},
+            (
+                Line(
+                    f"runs that fail in {RUNS} of {FEW} instant stages",
+                    "ours",
+                    (),
+                    "cost",
+                    at_most(0),
+                    "failed",
+                    limit=RUNS,
+                    unit="runs",
+                ),
+            ),
+            warm=0,
+            rounds=1,
+            slow=True,
+        ),
+        Case(
+            "instant",
+            {**overhead, "prefect": served["ours"]},
+            (
+                Line("an instant stage in a warm worker", "ours", (), "cost", at_most(1), "stage_s", limit=0.3),
+                Line("an instant stage, Prefect's server running", "prefect", (), "cost", at_most(1), "stage_s", limit=0.35),
+                Line("an instant stage, Prefect's server running", "prefect", ("ours",), "cost", None, "stage_s"),
+            ),
+            warm=0,
+            slow=True,
+        ),
+        Case(
+            "quickstart",
+            {
+                "ours": Way("prelude run, 2 workers", quickstart, {"words": [*RUN, "--workers", "2"]}),
+                "dvc": Way("dvc repro", quickstart, {"words": DVC}, ("dvc",)),
+                "plain": Way("its mathematics in a plain script", quickstart, {"words": PLAIN}),
+            },
+            (
+                Line("quickstart, 2 workers", "ours", ("dvc",), "cost", at_most(0.6)),
+                Line("quickstart, 2 workers", "ours", ("plain",), "cost", at_most(1.3)),
+            ),
+            warm=0,
+            slow=True,
+        ),
+    ]
+
+
+def stages_run(folder: Path, commands: list[str], words: list[str], address: str = "") -> Run:
+    """A command in a fresh workspace of such stages; only the command is timed."""
+
+    def run() -> dict[str, float]:
+        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as fresh:
+            return {"seconds": seconds(words, project(Path(fresh) / "w", commands), address)}
+
+    return run
+
+
+def locks(folder: Path) -> Run:
+    """How many runs fail where instant stages end at once."""
+    once = stages_run(folder, ["true"] * FEW, [*RUN, "--no-prefect", "--workers", "8"])
+
+    def run() -> dict[str, int]:
+        failed = 0
+        for _ in range(RUNS):
+            try:
+                once()
+            except subprocess.CalledProcessError:
+                failed += 1
+        return {"failed": failed}
+
+    return run
+
+
+def instant(folder: Path, prefect: bool) -> Run:
+    """stage_s: what one more instant stage adds to a run with one worker."""
+    words = [*RUN, "--workers", "1", *([] if prefect else ["--no-prefect"])]
+
+    def run() -> dict[str, float]:
+        with contextlib.ExitStack() as stack:
+            address = stack.enter_context(server(folder / "prefect")) if prefect else ""
+            few, many = (stages_run(folder, ["true"] * n, words, address)() for n in (FEW, MANY))
+        assert few is not None and many is not None
+        return {"stage_s": (many["seconds"] - few["seconds"]) / (MANY - FEW)}
+
+    return run
+
+
+def quickstart(folder: Path, words: list[str]) -> Run:
+    """A command in a fresh clone with the quickstart planned."""
+
+    def run() -> dict[str, float]:
+        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as fresh:
+            return {"seconds": seconds(words, copy(Path(fresh) / "w"))}
+
+    return run
 
 
 def project(folder: Path, commands: list[str]) -> Path:
@@ -44,23 +157,24 @@ def project(folder: Path, commands: list[str]) -> Path:
 def copy(folder: Path) -> Path:
     """The repository's committed files, with the quickstart planned; nothing has run."""
     subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
-    subprocess.run(
-        [sys.executable, "-m", "flows.cli", "plan"], cwd=folder, check=True, stdout=subprocess.DEVNULL, env=environment()
-    )
+    plan = [sys.executable, "-m", "flows.cli", "plan"]
+    subprocess.run(plan, cwd=folder, check=True, stdout=subprocess.DEVNULL, env=environment())
     return folder
 
 
 def environment(server: str = "") -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT")}
+    ours = ("PREFECT", "OMP_", "OPENBLAS_", "MKL_")  # the harness' own limits are not the command's
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     extra = {"PATH": path, "PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1"}
     return {**kept, **extra, **({"PREFECT_API_URL": server} if server else {})}
 
 
-def seconds(command: list[str], folder: Path, server: str = "") -> float:
-    """Wall time of a process. Raises CalledProcessError where it fails."""
+def seconds(words: list[str], folder: Path, server: str = "") -> float:
+    """Wall time of a command of this Python. Raises CalledProcessError where it fails."""
     begun = time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, env=environment(server))
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([sys.executable, *words], cwd=folder, check=True, env=environment(server), **quiet)  # type: ignore[call-overload]
     return time.perf_counter() - begun
 
 
@@ -71,10 +185,9 @@ def server(folder: Path) -> Iterator[str]:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     words = ["server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
-    quiet = {"PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     process = subprocess.Popen(
         [sys.executable, "-m", "prefect", *words],
-        env={**environment(), **quiet},
+        env={**environment(), "PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -89,116 +202,3 @@ def server(folder: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
-
-
-class Table:
-    """Measures tasks in turns and prints a line for each figure."""
-
-    def __init__(self, scratch: Path) -> None:
-        self.scratch, self.made = scratch, 0
-        print(f"{'what':58} {'median':>8} {'min':>7} {'max':>7} {'aim':>7}")
-
-    def fresh(self) -> Path:
-        self.made += 1
-        return self.scratch / str(self.made)
-
-    def in_turns(self, tasks: dict[str, Task], rounds: int) -> dict[str, list[float]]:
-        times: dict[str, list[float]] = {name: [] for name in tasks}
-        for _ in range(rounds):
-            for name, task in tasks.items():
-                times[name].append(task())
-        return times
-
-    def line(self, what: str, values: list[float], aim: str = "", unit: str = "s") -> None:
-        shown = [f"{f(values):.3g}" for f in (statistics.median, min, max)]
-        print(f"{what + ', ' + unit:58} {shown[0]:>8} {shown[1]:>7} {shown[2]:>7} {aim:>7}", flush=True)
-
-    def ran(self, command: list[str], commands: list[str], address: str = "") -> Task:
-        """Times a command in a fresh workspace of such stages."""
-
-        def task() -> float:
-            folder = project(self.fresh(), commands)
-            try:
-                return seconds(command, folder, address)
-            finally:
-                shutil.rmtree(folder)
-
-        return task
-
-
-def sleeps(table: Table, rounds: int) -> None:
-    commands = ["sleep 1"] * 8
-    alone = [*RUN, "--workers", "8", "--no-prefect"]
-    times = table.in_turns({"dvc": table.ran(DVC, commands), "prelude": table.ran(alone, commands)}, rounds)
-    table.line("8 stages of 1 s, dvc repro", times["dvc"])
-    table.line("8 stages of 1 s, prelude run, 8 workers", times["prelude"], "2.5")
-    table.line("  ratio", [p / d for p, d in zip(times["prelude"], times["dvc"], strict=True)], unit="of dvc repro")
-
-
-def locks(table: Table, runs: int = 20) -> None:
-    failed = 0
-    task = table.ran([*RUN, "--workers", "8", "--no-prefect"], ["true"] * FEW)
-    for _ in range(runs):
-        try:
-            task()
-        except subprocess.CalledProcessError:
-            failed += 1
-    print(
-        f"{f'failures in {runs} runs of {FEW} instant stages, 8 workers':58} {failed:>8} {'':>7} {'':>7} {'0':>7}", flush=True
-    )
-
-
-def overheads(table: Table, rounds: int) -> None:
-    one, alone = [*RUN, "--workers", "1"], [*RUN, "--workers", "1", "--no-prefect"]
-    with server(table.scratch / "prefect") as address:
-        tasks = {
-            (kind, n): table.ran(command, ["true"] * n, address if kind == "prefect" else "")
-            for n in (FEW, MANY)
-            for kind, command in (("prefect", one), ("alone", alone))
-        }
-        times = table.in_turns(tasks, rounds)  # type: ignore[arg-type]
-    per = {
-        kind: [(many - few) / (MANY - FEW) for few, many in zip(times[kind, FEW], times[kind, MANY], strict=True)]  # type: ignore[index]
-        for kind in ("alone", "prefect")
-    }
-    table.line("an instant stage in a warm worker, one after another", per["alone"], "0.3")
-    added = [(p - a) * 1000 for p, a in zip(per["prefect"], per["alone"], strict=True)]
-    table.line("  added by Prefect, its server running", added, "50", "ms")
-
-
-def quickstart(table: Table, rounds: int) -> None:
-    def cold(command: list[str]) -> Task:
-        def task() -> float:
-            folder = copy(table.fresh())
-            try:
-                return seconds(command, folder)
-            finally:
-                shutil.rmtree(folder)
-
-        return task
-
-    tasks = {"dvc": cold(DVC), "prelude": cold([*RUN, "--workers", "2"]), "plain": cold(PLAIN)}
-    times = table.in_turns(tasks, rounds)
-    table.line("quickstart, dvc repro", times["dvc"])
-    table.line("quickstart, prelude run, 2 workers", times["prelude"])
-    table.line("quickstart's mathematics, plain script", times["plain"])
-    table.line("  ratio", [p / d for p, d in zip(times["prelude"], times["dvc"], strict=True)], "0.6", "of dvc repro")
-    table.line("  ratio", [p / d for p, d in zip(times["prelude"], times["plain"], strict=True)], "1.3", "of the plain script")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quickstart", type=int, default=5, metavar="ROUNDS")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="prelude-bench-") as scratch:
-        table = Table(Path(scratch))
-        sleeps(table, args.rounds)
-        locks(table)
-        overheads(table, args.rounds)
-        if args.quickstart:
-            quickstart(table, args.quickstart)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-import torch
-
-from stages.measures.rankme import rankme
-
-ROWS, WIDTH, REPEATS, AIM = 25_000, 512, 5, 1.0
+from benchmarks.core.case import Case, Line, Options, Run, Way, at_least
 
 
-def main() -> None:
-    torch.manual_seed(0)
-    x = torch.randn(ROWS, WIDTH) * torch.logspace(0, -3, WIDTH)  # a spectrum that falls, as embeddings' do
-    wide = x.double()
-    ways: dict[str, Callable[[], object]] = {
-        "rankme": lambda: rankme(x),
-        "torch.linalg.svd, float64": lambda: torch.linalg.svd(wide, full_matrices=False),
-        "torch.linalg.svd, float32": lambda: torch.linalg.svd(x, full_matrices=False),
+def cases(options: Options) -> list[Case]:
+    rows, width, threads = (500, 32, 1) if options.quick else (25_000, 512, 2)
+    given = {"rows": rows, "width": width}
+    ways = {
+        "ours": Way("rankme", ours, given, threads=threads),
+        "float64": Way("torch.linalg.svd, float64", theirs, {**given, "kind": "float64"}, ("torch",), threads=threads),
+        "float32": Way("torch.linalg.svd, float32", theirs, {**given, "kind": "float32"}, ("torch",), threads=threads),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(REPEATS):
-        for name, way in ways.items():
-            began = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - began)
-    print(f"{ROWS} x {WIDTH}, medians of {REPEATS} interleaved rounds, {torch.get_num_threads()} threads")
-    for name in list(ways)[1:]:
-        ratios = [a / b for a, b in zip(seconds["rankme"], seconds[name], strict=True)]
-        print(f"  rankme / {name:26} {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), aim {AIM:g}")
+    lines = tuple(Line(f"RankMe of {rows} x {width}", "ours", (peer,), aim=at_least(1)) for peer in ("float64", "float32"))
+    return [Case("svd", ways, lines, same=("rankme",), tolerance=1e-2)]  # float32 rounds the small singular values
 
 
-if __name__ == "__main__":
-    main()
+def embeddings(rows: int, width: int) -> Any:
+    """A spectrum that falls, as embeddings' do."""
+    import torch
+
+    torch.manual_seed(0)
+    return torch.randn(rows, width) * torch.logspace(0, -3, width)
+
+
+def ours(folder: Path, rows: int, width: int) -> Run:
+    from stages.measures.rankme import rankme
+
+    x = embeddings(rows, width)
+    return lambda: {"rankme": rankme(x)}
+
+
+def theirs(folder: Path, rows: int, width: int, kind: str) -> Run:
+    import torch
+
+    x = embeddings(rows, width).to(getattr(torch, kind))
+
+    def run() -> dict[str, float]:
+        s = torch.linalg.svd(x, full_matrices=False).S
+        p = s / s.sum() + 1e-7
+        return {"rankme": float(torch.exp(-(p * p.log()).sum()))}
+
+    return run

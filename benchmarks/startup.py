@@ -1,14 +1,15 @@
-"""Process start to first useful work of each stage, and `dvc repro` with nothing to do. Seconds on this machine."""
+"""Process start to first useful work of each stage, `prelude --help`, `dvc repro` with nothing to do, beside limits."""
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
-import time
+from pathlib import Path
 
-REPEATS = 5
-AIMS = {"ingest": 0.7, "pretrain": 2.5, "extract": 2.5, "fit": 2.5, "evaluate": 0.7, "report": 0.7}
+from benchmarks.core.case import Case, Line, Options, Run, Way, at_most
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMITS = {"ingest": 0.7, "pretrain": 2.5, "extract": 2.5, "fit": 2.5, "evaluate": 0.7, "report": 0.7}  # seconds
 # What each stage has imported when its work begins.
 FIRST = {
     "ingest": "import stages.ingest.__main__, stages.common.corpus",
@@ -18,26 +19,32 @@ FIRST = {
     "evaluate": "import stages.evaluate.__main__, stages.common.tasks",
     "report": "import stages.report.__main__, jinja2",
 }
+QUICK = ("start of ingest", "start of pretrain", "prelude --help")  # with --quick
+GUARD = "; import sys; assert 'mlflow' not in sys.modules"
 
 
-def seconds(command: list[str]) -> float:
-    """Median wall time of a command over REPEATS runs, after one to warm the file cache."""
-    times = []
-    for _ in range(REPEATS + 1):
-        start = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+def cases(options: Options) -> list[Case]:
+    commands = {stage: ["-c", code + GUARD] for stage, code in FIRST.items()}
+    ways = {f"start of {stage}": Way(stage, command, {"words": words}) for stage, words in commands.items()}
+    ways["prelude --help"] = Way("prelude --help", command, {"words": ["-m", "flows.cli", "--help"]})
+    ways["dvc repro, nothing to do"] = Way("dvc repro", command, {"words": ["-m", "dvc", "repro", "-q"]})
+    limits = {f"start of {stage}": limit for stage, limit in LIMITS.items()} | {
+        "prelude --help": 0.5,
+        "dvc repro, nothing to do": 3.0,
+    }
+    lines = tuple(Line(name, name, ratio="cost", aim=at_most(1), limit=limits[name]) for name in ways)
+    quick = [line for line in lines if line.ours in QUICK]
+    slow = [line for line in lines if line not in quick]
+    return [
+        Case("quick", {line.ours: ways[line.ours] for line in quick}, tuple(quick)),
+        Case("others", {line.ours: ways[line.ours] for line in slow}, tuple(slow), slow=True),
+    ]
 
 
-def main() -> None:
-    print(f"{'process':24} {'seconds':>8} {'aim':>6}")
-    for stage, code in FIRST.items():
-        guard = "; import sys; assert 'mlflow' not in sys.modules"
-        print(f"{'start of ' + stage:24} {seconds([sys.executable, '-c', code + guard]):8.2f} {AIMS[stage]:6.1f}")
-    print(f"{'prelude --help':24} {seconds([sys.executable, '-m', 'flows.cli', '--help']):8.2f} {0.5:6.1f}")
-    print(f"{'dvc repro, nothing to do':24} {seconds([sys.executable, '-m', 'dvc', 'repro', '-q']):8.2f} {3.0:6.1f}")
+def command(folder: Path, words: list[str]) -> Run:
+    """A command of this Python in the repository. Raises CalledProcessError where it fails."""
 
+    def run() -> None:
+        subprocess.run([sys.executable, *words], check=True, capture_output=True, cwd=ROOT)
 
-if __name__ == "__main__":
-    main()
+    return run

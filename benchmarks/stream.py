@@ -1,44 +1,72 @@
 """Training from a stream beside training from a corpus that is held, and the cost of a sample as the corpus grows.
 
-    python -m benchmarks.stream [--items 10000 40000 ...] [--picture] [--threads 1] [--steps 20] [--rounds 5]
-
-One trainer per size, each in mid-training, take `steps` steps in turn; medians over the rounds, lowest and highest beside them.
-Ratios are to the same network on the smallest corpus, held. wall: of the clock. cpu: of all threads, decoding ones too. waited:
-the share of the clock in which a step had no batch. --picture: PNG instead of raw pixels. The aims: 10^4 to 10^6 within 10%.
+The same network and batches; one thread trains, one decodes, of raw pixels and of PNG pictures. Each trainer is in
+mid-training and takes some steps a round. Seconds of the processor are those of all threads, decoding ones too.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import statistics
-import tempfile
-import time
+import itertools
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import torch
-
-from stages.common import atomic, process
-from stages.common.corpus import KEYS, Card, Column, Corpus, CorpusWriter, write_card
-from stages.common.plan import EncoderPlan
-from stages.common.schema import build
-from stages.encoders.core.encoder import Frontend
-from stages.encoders.frontends.image import Image
-from stages.pretrain.core import data, streaming
-from stages.pretrain.core.distributed import World
-from stages.pretrain.core.items import Source
-from stages.pretrain.core.task import Task
-from stages.pretrain.core.trainer import Trainer
+from benchmarks.core.case import Case, Line, Options, Run, Way, within
 
 SIDE, AT_ONCE = 16, 2000
-AIM = 1.1
 
 
-def corpus_of(folder: Path, items: int, picture: bool) -> Corpus:
+def cases(options: Options) -> list[Case]:
+    counts = [600, 1200] if options.quick else [10_000, 100_000, *([1_000_000] if options.long else [])]
+    steps = 1 if options.quick else 20
+    made = []
+    for kind in ("pixels", "png"):
+        given = {"picture": kind == "png", "steps": steps}
+        ways = {"held": Way(f"held, {counts[0]:,} items", held, {"items": counts[0], **given}, items=steps)}
+        ways |= {f"{n}": Way(f"streamed, {n:,} items", streamed, {"items": n, **given}, items=steps) for n in counts}
+        lines = [Line(f"streamed training, {kind}", f"{counts[0]}", ("held",), "cost")]
+        lines += [
+            Line(f"cost of a streamed sample, {kind}, {many:,} items", f"{many}", (f"{few}",), "cost", within(0.1), "cpu_s")
+            for few, many in itertools.pairwise(counts)
+        ]
+        arguments = {"counts": counts, "picture": kind == "png"}
+        made.append(Case(kind, ways, tuple(lines), prepare, arguments))
+    return made
+
+
+def prepare(folder: Path, counts: list[int], picture: bool) -> None:
+    for n in counts:
+        corpus_of(folder / f"{n}/c", n, picture)
+
+
+def held(folder: Path, items: int, picture: bool, steps: int) -> Run:
+    return _run(folder, items, steps, stream=False)
+
+
+def streamed(folder: Path, items: int, picture: bool, steps: int) -> Run:
+    return _run(folder, items, steps, stream=True)
+
+
+def _run(folder: Path, items: int, steps: int, stream: bool) -> Run:
+    from stages.common.corpus import Corpus
+
+    trainer = trainer_of(Corpus(folder / f"{items}/c"), folder / f"{items}/{'stream' if stream else 'held'}", stream)
+
+    def run() -> None:
+        for _ in range(steps):
+            trainer.step()
+
+    return run
+
+
+def corpus_of(folder: Path, items: int, picture: bool) -> Any:
     """Random pictures, all in `train`; the same 2,000 over and over, which cost no less to read and decode."""
+    import numpy as np
+    import pyarrow as pa
+
+    from stages.common import atomic
+    from stages.common.corpus import KEYS, Card, Column, Corpus, CorpusWriter, write_card
+
     column = Column("image", "media", "image") if picture else Column("image", "media", "pixels", shape=[SIDE, SIDE, 3])
     pixels = np.random.default_rng(0).integers(0, 256, (AT_ONCE, SIDE, SIDE, 3), np.uint8)
     stored = pa.array([{"bytes": png(p), "path": None} if picture else p.reshape(-1) for p in pixels], column.type)
@@ -55,7 +83,7 @@ def corpus_of(folder: Path, items: int, picture: bool) -> Corpus:
     return Corpus(folder)
 
 
-def png(pixels: np.ndarray) -> bytes:
+def png(pixels: Any) -> bytes:
     from PIL import Image as Picture
 
     file = io.BytesIO()
@@ -63,7 +91,20 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def trainer_of(corpus: Corpus, folder: Path, stream: bool, threads: int) -> Trainer:
+def trainer_of(corpus: Any, folder: Path, stream: bool) -> Any:
+    """A trainer in mid-training, from the corpus decoded as a whole or from its row groups, which one thread decodes."""
+    import torch
+
+    from stages.common import process
+    from stages.common.plan import EncoderPlan
+    from stages.common.schema import build
+    from stages.encoders.frontends.image import Image
+    from stages.pretrain.core import data, streaming
+    from stages.pretrain.core.distributed import World
+    from stages.pretrain.core.task import Task
+    from stages.pretrain.core.trainer import Trainer
+
+    process.set_threads(1)
     plan: dict[str, Any] = {
         "corpus": "c",
         "parent": "corpora/c",
@@ -76,71 +117,16 @@ def trainer_of(corpus: Corpus, folder: Path, stream: bool, threads: int) -> Trai
         "stream": {} if stream else None,
     }
     node, column = build(EncoderPlan, plan, "node"), corpus.card.media()
-    front: Frontend = Image(column, corpus.folder, height=SIDE, width=SIDE, channels=3)
+    front = Image(column, corpus.folder, height=SIDE, width=SIDE, channels=3)
     paths = {"media": str(folder), "assets": str(corpus.folder), "corpus": str(corpus.folder)}
     unused = dict.fromkeys(("corpus_digest", "split_digest", "out", "work", "live", "digest"), "")
-    task = Task("e", node, column, mean=[0.5] * 3, std=[0.3] * 3, device="cpu", decode_threads=threads, **paths, **unused)
-    items: Source
+    task = Task("e", node, column, mean=[0.5] * 3, std=[0.3] * 3, device="cpu", decode_threads=1, **paths, **unused)
+    items: Any
     if stream:
-        streaming.prepare(corpus, column, front, node, folder, "encoders.e", 1, threads)
+        streaming.prepare(corpus, column, front, node, folder, "encoders.e", 1, 1)
         items = streaming.opened(task, torch.device("cpu"))
     else:
         data.decode(corpus, column, front, node, folder, "cpu")
         items = data.read(folder / data.TRAIN)
     torch.manual_seed(0)
     return Trainer(0, task, items, World())
-
-
-def timed(steps: int, trainer: Trainer) -> tuple[float, float, float]:
-    """Milliseconds a sample of the clock, of the processor, and the share of the clock spent waiting for batches."""
-    waited, wall, cpu = trainer.seconds["data"], time.perf_counter(), time.process_time()
-    for _ in range(steps):
-        trainer.step()
-    wall, cpu, waited = time.perf_counter() - wall, time.process_time() - cpu, trainer.seconds["data"] - waited
-    samples = steps * trainer.per_step
-    return wall / samples * 1e3, cpu / samples * 1e3, waited / wall
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stream")
-    parser.add_argument("--items", type=int, nargs="+", default=[10_000, 40_000])
-    parser.add_argument("--picture", action="store_true")
-    parser.add_argument("--threads", type=int, default=1, help="that decode; the network has one")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
-    process.set_threads(1)
-    with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        corpora = {n: corpus_of(root / f"{n}/c", n, args.picture) for n in sorted(args.items)}
-        smallest = min(corpora)
-        trainers = {f"held, {smallest} items": trainer_of(corpora[smallest], root / "held", False, args.threads)}
-        for n, corpus in corpora.items():
-            trainers[f"streamed, {n} items"] = trainer_of(corpus, root / f"{n}/m", True, args.threads)
-        found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in trainers}
-        for _ in range(args.rounds + 1):  # in turn; the first warms up
-            for name, trainer in trainers.items():
-                found[name].append(timed(args.steps, trainer))
-        for trainer in trainers.values():
-            trainer.items.close()
-    show({name: rows[1:] for name, rows in found.items()})
-
-
-def show(found: dict[str, list[tuple[float, float, float]]]) -> None:
-    names = list(found)
-    held, least = found[names[0]], found[names[1]]
-    print(f"{'ratio to the corpus that is held':34} {'wall':>20} {'cpu':>20} {'waited':>7}")
-    for name, rows in found.items():
-        ratios = [spread([row[k] / statistics.median(r[k] for r in held) for row in rows]) for k in (0, 1)]
-        print(f"{name:34} {ratios[0]:>20} {ratios[1]:>20} {statistics.median(r[2] for r in rows):7.1%}")
-    for name in names[2:]:
-        grown = [statistics.median(r[k] for r in found[name]) / statistics.median(r[k] for r in least) for k in (0, 1)]
-        print(f"a sample: {name} / {names[1]}: wall {grown[0]:.3f}, cpu {grown[1]:.3f} (aim <= {AIM})")
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.3f} ({min(values):.2f}-{max(values):.2f})"
-
-
-if __name__ == "__main__":
-    main()

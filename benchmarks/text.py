@@ -7,28 +7,41 @@ give the same symbols.
 
 from __future__ import annotations
 
-import statistics
-import tempfile
-import time
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-ROWS, WORDS, LENGTH, REPEATS, AIM = 200_000, 20_000, 32, 3, 10.0
+from benchmarks.core.case import Case, Line, Options, Run, Way, at_least
+from benchmarks.core.values import digest
+
+WORDS, LENGTH = 20_000, 32
 BLOCK = 1024  # rows decoded at a time in pretraining
 
 
-def texts(rows: int = ROWS) -> list[str]:
+def cases(options: Options) -> list[Case]:
+    rows = 1000 if options.quick else 200_000
+    made = {"rows": rows, "words": 500 if options.quick else WORDS}
+    ways = {
+        "ours": Way("media.tokenised", ours, made, items=rows),
+        "library": Way("the library, row by row", library, made, ("tokenizers",), rows),
+        "loop": Way("plain Python, row by row", loop, made, items=rows),
+    }
+    what = f"{rows} texts of 3 to 20 words to symbols"
+    lines = tuple(Line(what, "ours", (peer,), aim=at_least(10), measure="cpu_s") for peer in ("library", "loop"))
+    return [Case("tokenise", ways, lines, same=("digest",))]
+
+
+def texts(rows: int, count: int) -> list[str]:
     """3 to 20 words each."""
     rng = np.random.default_rng(0)
     syllables = np.array([a + b for a in "bcdfglmnprst" for b in ("a", "e", "i", "o", "on", "ar", "il")])
-    words = ["".join(rng.choice(syllables, rng.integers(1, 5))) for _ in range(WORDS)]
-    weight = 1 / np.arange(1, WORDS + 1)
+    words = ["".join(rng.choice(syllables, rng.integers(1, 5))) for _ in range(count)]
+    weight = 1 / np.arange(1, count + 1)
     counts = rng.integers(3, 21, rows)
-    drawn = rng.choice(WORDS, counts.sum(), p=weight / weight.sum())
+    drawn = rng.choice(count, counts.sum(), p=weight / weight.sum())
     return [" ".join(words[i] for i in part) for part in np.split(drawn, np.cumsum(counts)[:-1])]
 
 
@@ -70,56 +83,49 @@ def plain(rows: list[str], vocabulary: dict[str, int]) -> np.ndarray:
     return out
 
 
-def main() -> None:
-    from stages.common.media import tokenised
+def prepared(folder: Path, rows: int, words: int) -> tuple[pa.Array, Path, Any]:
+    """The texts as a corpus' shard has them, their tokenizer's file and the tokenizer."""
     from stages.common.plan import TokenizerPlan
-    from stages.common.symbols import _symbols
     from stages.ingest.core.tokenizer import trained
 
-    rows = texts()
-    stored = pa.array(rows)  # as a corpus' shard has them
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tokenizer.json"
-        tokenizer = trained(lambda: iter(rows[:10_000]), TokenizerPlan(vocabulary=2000))
-        path.write_text(tokenizer.to_str())
-        tokenizer.enable_truncation(LENGTH)
-        vocabulary = tokenizer.get_vocab()
-
-        def ours() -> np.ndarray:
-            _symbols.cache_clear()  # a new process remembers no word
-            out = np.zeros((len(rows), LENGTH), np.int32)
-            for i in range(0, len(rows), BLOCK):
-                out[i : i + BLOCK] = tokenised(stored.slice(i, BLOCK), str(path), LENGTH).data
-            return out
-
-        def library() -> np.ndarray:
-            out = np.zeros((len(rows), LENGTH), np.int32)
-            for row, text in zip(out, stored.to_pylist(), strict=True):
-                ids = tokenizer.encode(text).ids
-                row[: len(ids)] = ids
-            return out
-
-        ways: dict[str, Callable[[], np.ndarray]] = {
-            "media.tokenised": ours,
-            "the library, row by row": library,
-            "plain Python, row by row": lambda: plain(stored.to_pylist(), vocabulary),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(REPEATS):
-            found = []
-            for name, way in ways.items():
-                began = time.process_time()
-                found.append(way())
-                seconds[name].append(time.process_time() - began)
-            if not all(np.array_equal(found[0], other) for other in found[1:]):
-                raise SystemExit("the ways do not give the same symbols")
-    ours_s = statistics.median(seconds["media.tokenised"])
-    print(f"{ROWS} texts of 3 to 20 words, median of {REPEATS}, seconds of CPU over all threads")
-    for name, taken in seconds.items():
-        middle = statistics.median(taken)
-        note = "" if name == "media.tokenised" else f"   ratio {middle / ours_s:5.1f} (aim {AIM:g})"
-        print(f"  {name:26} {1e6 * middle / ROWS:7.2f} us/row{note}")
+    found = texts(rows, words)
+    path = folder / f"tokenizer-{id(found)}.json"  # each way has its own
+    tokenizer = trained(lambda: iter(found[:10_000]), TokenizerPlan(vocabulary=2000))
+    path.write_text(tokenizer.to_str())
+    tokenizer.enable_truncation(LENGTH)
+    return pa.array(found), path, tokenizer
 
 
-if __name__ == "__main__":
-    main()
+def ours(folder: Path, rows: int, words: int) -> Run:
+    from stages.common.media import tokenised
+    from stages.common.symbols import _symbols
+
+    stored, path, _ = prepared(folder, rows, words)
+
+    def run() -> dict[str, Any]:
+        _symbols.cache_clear()  # a new process remembers no word
+        out = np.zeros((rows, LENGTH), np.int32)
+        for i in range(0, rows, BLOCK):
+            out[i : i + BLOCK] = tokenised(stored.slice(i, BLOCK), str(path), LENGTH).data
+        return {"digest": digest(out)}
+
+    return run
+
+
+def library(folder: Path, rows: int, words: int) -> Run:
+    stored, _, tokenizer = prepared(folder, rows, words)
+
+    def run() -> dict[str, Any]:
+        out = np.zeros((rows, LENGTH), np.int32)
+        for row, text in zip(out, stored.to_pylist(), strict=True):
+            ids = tokenizer.encode(text).ids
+            row[: len(ids)] = ids
+        return {"digest": digest(out)}
+
+    return run
+
+
+def loop(folder: Path, rows: int, words: int) -> Run:
+    stored, _, tokenizer = prepared(folder, rows, words)
+    vocabulary = tokenizer.get_vocab()
+    return lambda: {"digest": digest(plain(stored.to_pylist(), vocabulary))}

@@ -1,30 +1,17 @@
 """A training step of wav2vec 2.0 against transformers' own model with its helpers for masks and distractors, at equal sizes.
 
-One thread; medians of processor milliseconds over alternating blocks of steps, so that the other load of the machine falls out.
-Both sides: draw masks and distractors, forward, loss, backward, AdamW.
+One thread, seconds of the processor. Both sides: draw masks and distractors, forward, loss, backward, AdamW.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
+from benchmarks import steps
+from benchmarks.core.case import Case, Line, Options, Run, Way, at_most
 
-from stages.common import process, registry
-from stages.common.column import Column
-from stages.common.plan import OptimPlan
-from stages.common.schema import Part
-from stages.encoders.core import encoder as encoders
-from stages.pretrain.core import optimisers
-from stages.pretrain.core.objective import Batch
-from stages.views.core.base import Key
-
-AIM = 1.2
-RATE, SAMPLES, BATCH, STEPS, BLOCKS = 8000, 22400, 6, 3, 5
+RATE, SAMPLES, BATCH = 8000, 22400, 6
 SIZES: dict[str, Any] = {
     "channels": 64,
     "kernels": [10, 3, 3, 3, 4],
@@ -41,29 +28,40 @@ SIZES: dict[str, Any] = {
 LOSS: dict[str, Any] = {"probability": 0.08, "span": 8, "distractors": 50, "entries": 64, "code_dim": 64, "final_dim": 64}
 
 
-def ours(x: torch.Tensor) -> Callable[[], None]:
-    """A step of Prelude's objective on x (B, T); transformers has no penalty and no scaled gradient, here they are left in."""
-    column = Column("audio", "media", "waveform", rate=RATE)
-    net = encoders.new(Part("waveform", {"samples": SAMPLES}), Part("wav2vec2", SIZES), column, Path()).train()
-    objective = registry.make("objective", Part("wav2vec2", LOSS), net).train()
-    plan = OptimPlan(lr=1e-3)
-    optimiser = optimisers.AdamW(plan, objective.optimised(net))
-    done = 0
-
-    def step() -> None:
-        nonlocal done
-        index = torch.arange(BATCH)
-        objective(net, Batch([x[:, None]], Key(0, done, index), index))["total"].backward()
-        optimiser.step(plan.lr)
-        optimiser.clear()
-        done += 1
-        objective.after_step(net, done, done)
-
-    return step
+def cases(options: Options) -> list[Case]:
+    times = 1 if options.quick else 3
+    name = f"step of wav2vec 2.0, {BATCH} x {SAMPLES / RATE:g} s, 4 blocks of 96, 1 thread"
+    return [
+        Case(
+            "step",
+            {
+                "ours": Way("objective wav2vec2", ours, {"times": times}),
+                "theirs": Way("Wav2Vec2ForPreTraining", theirs, {"times": times}, ("transformers",)),
+            },
+            (Line(name, "ours", ("theirs",), "cost", at_most(1.2), "cpu_s"),),
+        )
+    ]
 
 
-def theirs(x: torch.Tensor) -> Callable[[], None]:
-    """A step of transformers' Wav2Vec2ForPreTraining on x (B, T)."""
+def ours(folder: Path, times: int) -> Run:
+    """Prelude's objective; transformers has no penalty and no scaled gradient, here they are left in."""
+    import torch
+
+    from stages.common.column import Column
+    from stages.common.schema import Part
+
+    x = torch.randn(BATCH, 1, SAMPLES, generator=torch.Generator().manual_seed(0))
+    parts = Part("waveform", {"samples": SAMPLES}), Part("wav2vec2", SIZES), Part("wav2vec2", LOSS)
+    return steps.ours(Column("audio", "media", "waveform", rate=RATE), *parts, x, times)
+
+
+def theirs(folder: Path, times: int) -> Run:
+    """transformers' Wav2Vec2ForPreTraining."""
+    import torch
+
+    from benchmarks.core import torchvision
+
+    torchvision.load()
     from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
     from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices, _sample_negative_indices
 
@@ -89,36 +87,14 @@ def theirs(x: torch.Tensor) -> Callable[[], None]:
         **drop,
     )
     model = Wav2Vec2ForPreTraining(config).train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    x = torch.randn(BATCH, SAMPLES, generator=torch.Generator().manual_seed(0))
     frames = int(model._get_feat_extract_output_lengths(SAMPLES))
     share = LOSS["probability"] * LOSS["span"]
 
-    def step() -> None:
+    def loss() -> Any:
         hidden = _compute_mask_indices((BATCH, frames), share, LOSS["span"], min_masks=2)
         negatives = _sample_negative_indices((BATCH, frames), LOSS["distractors"], hidden)
-        found = model(x, mask_time_indices=torch.from_numpy(hidden), sampled_negative_indices=torch.from_numpy(negatives))
-        found.loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        masks = {"mask_time_indices": torch.from_numpy(hidden), "sampled_negative_indices": torch.from_numpy(negatives)}
+        return model(x, **masks).loss
 
-    return step
-
-
-def main() -> None:
-    process.set_threads(1)
-    torch.manual_seed(0)
-    x = torch.randn(BATCH, SAMPLES)
-    times: dict[Callable[[], None], list[float]] = {ours(x): [], theirs(x): []}
-    for _ in range(BLOCKS + 1):
-        for step in times:  # in turn
-            begun = time.process_time()
-            for _ in range(STEPS):
-                step()
-            times[step].append((time.process_time() - begun) / STEPS * 1e3)
-    mine, its = (statistics.median(found[1:]) for found in times.values())
-    print(f"{'case':44} {'ours ms':>9} {'theirs ms':>11} {'ratio':>6} {'aim':>6}")
-    print(f"{f'wav2vec 2.0, {BATCH} x {SAMPLES / RATE:g} s, 4 x 96':44} {mine:9.1f} {its:11.1f} {mine / its:6.3f} {AIM:6.2f}")
-
-
-if __name__ == "__main__":
-    main()
+    return steps.theirs(model, loss, times)
