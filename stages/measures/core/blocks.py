@@ -31,10 +31,10 @@ def mean(x: Tensor) -> Tensor:
 def singular_values(x: Tensor, *, centred: bool = False) -> Tensor:
     """Those of x (N, D), or of x - mean, in float64, the largest first: (min(N, D),).
 
-    Many rows are folded into a triangle R (D, D) block by block, R <- R of the QR decomposition of R above the block: R'R = x'x,
-    so R has the singular values of x (Demmel et al. 2012, "Communication-optimal parallel and sequential QR", sec. 2). Each is
-    as near as by an SVD of all rows, within a few eps s_1. Eigenvalues of x'x, the cheaper way, are not: rounding at eps s_1^2
-    leaves roots below 1e-8 s_1 or more undetermined, which an epsilon as RankMe's 1e-7 would show.
+    Many rows are folded into a triangle R (D, D) block by block, R <- R of the QR decomposition of R above the block:
+    R'R = x'x, so R has the singular values of x (Demmel et al. 2012, "Communication-optimal parallel and sequential QR",
+    sec. 2). Each is as near as by an SVD of all rows, within some eps s_1. Roots of the eigenvalues of x'x are not:
+    rounding of D eps s_1^2 leaves those below sqrt(D eps) s_1 (3e-7 s_1 for D of 512) undetermined, and RankMe adds 1e-7.
     """
     if x.numel() <= _WHOLE:
         x = x.double()

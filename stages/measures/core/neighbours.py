@@ -46,8 +46,8 @@ def knn_scores(
 ) -> Tensor:
     """Class scores (Q, classes), rows summing to 1, of queries (Q, D) from a bank (N, D) with labels (N,) int64.
 
-    Each of the k neighbours votes exp(cosine / temperature). Wu et al. 2018, "Instance discrimination", sec. 3.4. Memory is that
-    of `nearest`.
+    Each of the k neighbours votes exp(cosine / temperature). Wu et al. 2018, "Instance discrimination", sec. 3.4. Memory is
+    that of `nearest`.
     """
     cosine, index = nearest(bank, queries, k, block=block)
     weight = ((cosine - cosine[:, :1]) / temperature).exp()  # the nearest votes 1: no overflow at any temperature
