@@ -6,11 +6,15 @@ test items; the spread over seeds is reported beside it, not mixed in.
 
 A metric that is a mean over rows (accuracy, squared error) is recognised by calculation, see `row_values`, and then costs
 one matrix product; so does one that can be had from confusion matrices (its module has `of_counts`: balanced accuracy, F1).
-Others are evaluated once per draw and seed, so they get LOOP_DRAWS draws.
+Others get LOOP_DRAWS draws: the number is part of their committed intervals. One whose module judges many samples at once, to
+the last digit (`of_weights`: AUROC, equal error rate, error rates of texts, percentiles), is asked that. One that is a function
+of sums (`of_sums`: R2, RMSE, Pearson) is above _SINGLES rows; below, intervals stay as they are to the last digit. The rest is
+evaluated once per draw and seed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import warnings
@@ -61,7 +65,8 @@ def replicates(metric: Metric, seeds: Sequence[Predictions], draws: int | None =
         raise UserError("there are no predictions to resample")
     ids = np.unique(np.concatenate([p.ids.astype(str) for p in seeds]))
     item = [np.searchsorted(ids, p.ids.astype(str)) for p in seeds]
-    from_counts = getattr(sys.modules[metric.__module__], "of_counts", None)
+    module = sys.modules[metric.__module__]
+    from_counts, from_weights, from_sums = (getattr(module, f"of_{n}", None) for n in ("counts", "weights", "sums"))
     if from_counts is not None:
         tables = [_confusions(p, i, len(ids)) for p, i in zip(seeds, item)]
         if all(t.shape[1] <= _CELLS for t in tables):
@@ -70,6 +75,11 @@ def replicates(metric: Metric, seeds: Sequence[Predictions], draws: int | None =
     means = [v for v in values if v is not None]
     if len(means) == len(seeds):
         return _means(means, item, len(ids), draws or DRAWS, seed)
+    if from_weights is not None and all(p.score is None or np.isfinite(p.score).all() for p in seeds):
+        with contextlib.suppress(ArithmeticError, LookupError, UserError, ValueError):  # then draw by draw, as it stands
+            return _from_weights(from_weights, seeds, item, len(ids), draws or LOOP_DRAWS, seed)
+    if from_sums is not None and max(len(p.ids) for p in seeds) > _SINGLES:
+        return _from_weights(from_sums, seeds, item, len(ids), draws or LOOP_DRAWS, seed)
     return _loop(metric, seeds, item, len(ids), draws or LOOP_DRAWS, seed)
 
 
@@ -90,6 +100,22 @@ def _from_counts(
     for drawn in counts(n, draws, seed):
         shapes = [(len(drawn), round(t.shape[1] ** 0.5), round(t.shape[1] ** 0.5)) for t in tables]
         found.append(np.mean([of_counts((drawn @ t).reshape(s)) for t, s in zip(tables, shapes)], axis=0))
+    return np.concatenate(found)
+
+
+def _from_weights(
+    judge: Callable[..., np.ndarray], seeds: Sequence[Predictions], item: Sequence[np.ndarray], n: int, draws: int, seed: int
+) -> np.ndarray:
+    found = []
+    rows = max(1, _BLOCK // max(len(i) for i in item))
+    as_drawn = [np.array_equal(i, np.arange(n)) for i in item]  # a row an item, in order: nothing to look up
+    with np.errstate(all="ignore"):
+        for block in counts(n, draws, seed):
+            for start in range(0, len(block), rows):
+                drawn = block[start : start + rows]
+                weights = [drawn if same else drawn[:, i] for i, same in zip(item, as_drawn)]
+                judged = [judge(p.target, p.prediction, p.score, w) for p, w in zip(seeds, weights)]
+                found.append(np.stack(judged, axis=1).mean(axis=1))
     return np.concatenate(found)
 
 

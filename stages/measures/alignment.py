@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from stages.common.registry import part
+from stages.measures.core.blocks import blocks
 
 TAKES, HIGHER_IS_BETTER = "views", False
 
@@ -20,6 +21,7 @@ def alignment(x: Tensor, *, alpha: float = 2.0) -> float:
     n, v, _ = x.shape
     if n < 1 or v < 2:
         return float("nan")
-    f = normalize(x.double(), dim=2)
-    total = sum(float((f[:, u + 1 :] - f[:, u : u + 1]).norm(dim=2).pow(alpha).sum()) for u in range(v - 1))
+    total = 0.0
+    for f in (normalize(views, dim=2) for views in blocks(x)):
+        total += sum(float((f[:, u + 1 :] - f[:, u : u + 1]).norm(dim=2).pow(alpha).sum()) for u in range(v - 1))
     return total / (n * v * (v - 1) / 2)

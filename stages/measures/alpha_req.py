@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from stages.common.registry import part
+from stages.measures.core.blocks import singular_values
 
 TAKES, HIGHER_IS_BETTER = "rows", None  # near 1 is best
 
@@ -19,8 +20,7 @@ def alpha_req(x: Tensor, *, first: int = 4, last: int = 100) -> float:
     that of the authors' code: the paper names none, and alphas compare at equal range only. Not a number with fewer than two
     eigenvalues in range.
     """
-    centred = x.double() - x.double().mean(0)
-    eigenvalues = torch.linalg.svdvals(centred) ** 2 / max(len(x) - 1, 1)
+    eigenvalues = singular_values(x, centred=True) ** 2 / max(len(x) - 1, 1)
     floor = eigenvalues.max() * max(x.shape) * torch.finfo(torch.float32).eps ** 2
     rank = int((eigenvalues > floor).sum())
     if min(last, rank) <= first:

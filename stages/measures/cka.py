@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from stages.common.registry import part
+from stages.measures.core.blocks import mean
 
 TAKES, HIGHER_IS_BETTER = "pair", None
 
@@ -18,7 +18,7 @@ def cka(x: Tensor, y: Tensor, *, block: int = 8192) -> float:
     N x N matrix, only sums over blocks of rows. Unchanged by rotations, shifts and one scale of either. Biased upwards where
     N is not much larger than D1 and D2. Not a number where either does not vary.
     """
-    mean_x, mean_y = x.mean(0, dtype=torch.float64), y.mean(0, dtype=torch.float64)
+    mean_x, mean_y = mean(x), mean(y)
     xx, yy, xy = (mean_x.new_zeros(a, b) for a, b in ((x.shape[1],) * 2, (y.shape[1],) * 2, (x.shape[1], y.shape[1])))
     for x_rows, y_rows in zip(x.split(block), y.split(block), strict=True):
         a, b = x_rows - mean_x, y_rows - mean_y

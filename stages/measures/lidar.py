@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from stages.common.registry import part
+from stages.measures.core.blocks import blocks
 
 TAKES, HIGHER_IS_BETTER = "views", True
 
@@ -22,11 +23,14 @@ def lidar(x: Tensor, *, delta: float = 1e-4, epsilon: float = 1e-8) -> float:
     n, v, d = x.shape
     if n < 2 or v < 2:
         return float("nan")
-    mean = x.double().mean(1)  # (N, D)
-    between = mean - mean.mean(0)
-    within = (x.double() - mean[:, None]).reshape(n * v, d)
-    s_b = between.T @ between / (n - 1)
-    s_w = within.T @ within / (n * (v - 1)) + delta * torch.eye(d, dtype=torch.float64, device=x.device)
+    centre = sum(views.mean(1).sum(0) for views in blocks(x)) / n  # (D,)
+    s_b = s_w = x.new_zeros(d, d, dtype=torch.float64)
+    for views in blocks(x):
+        mean = views.mean(1)
+        between, within = mean - centre, (views - mean[:, None]).reshape(-1, d)
+        s_b, s_w = s_b + between.T @ between, s_w + within.T @ within
+    s_b = s_b / (n - 1)
+    s_w = s_w / (n * (v - 1)) + delta * torch.eye(d, dtype=torch.float64, device=x.device)
     factor = torch.linalg.cholesky(s_w)  # L^-1 S_b L^-T has the eigenvalues of S_w^-1/2 S_b S_w^-1/2
     half = torch.linalg.solve_triangular(factor, s_b, upper=False)
     eigenvalues = torch.linalg.eigvalsh(torch.linalg.solve_triangular(factor, half.T, upper=False)).clamp_min(0)

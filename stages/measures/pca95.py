@@ -7,6 +7,7 @@ from torch import Tensor
 
 from stages.common.errors import UserError
 from stages.common.registry import part
+from stages.measures.core.blocks import blocks, singular_values
 
 TAKES, HIGHER_IS_BETTER = "rows", None
 
@@ -20,7 +21,7 @@ def pca95(x: Tensor, *, share: float = 0.95) -> float:
     """
     if not 0 < share <= 1:
         raise UserError(f"a share of the variance lies above 0 and is 1 at most, not {share:g}", where="measure pca95")
-    held = torch.linalg.svdvals(x.double() - x.double().mean(0)).square().cumsum(0)
-    if held[-1] <= torch.finfo(torch.float64).eps * x.double().square().sum():
+    held = singular_values(x, centred=True).square().cumsum(0)
+    if held[-1] <= torch.finfo(torch.float64).eps * sum(float(part.square().sum()) for part in blocks(x)):
         return 0.0
     return float((held < share * held[-1] * (1 - 1e-12)).sum() + 1)

@@ -6,6 +6,7 @@ import numpy as np
 
 from stages.common.errors import UserError
 from stages.common.registry import part
+from stages.metrics.core.ranking import sums_by_value
 
 LABEL, HIGHER_IS_BETTER = "class", False
 
@@ -36,3 +37,22 @@ def equal_error_rate(same: np.ndarray, other: np.ndarray) -> float:
     gap = accepted - refused
     share = gap[after - 1] / (gap[after - 1] - gap[after])
     return float(refused[after - 1] + share * (refused[after] - refused[after - 1]))
+
+
+def of_weights(target: np.ndarray, prediction: np.ndarray, score: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
+    """eer of samples that hold row i weights[r, i] times, weights (R, N) -> (R,). Not a number without scores of two classes.
+
+    A threshold that is not in a sample repeats the shares at the next one that is, and so moves nothing.
+    """
+    if score is None or score.shape[1] != 2:
+        return np.full(len(weights), np.nan)
+    every, same = sums_by_value(score[:, 1], weights, target == 1)
+    other = every - same
+    p, q = same.sum(1, keepdims=True), other.sum(1, keepdims=True)
+    refused = np.append((np.cumsum(same, axis=1) - same) / p, np.ones_like(p), axis=1)
+    accepted = np.append(1 - (np.cumsum(other, axis=1) - other) / q, np.zeros_like(q), axis=1)
+    after = np.argmax(refused >= accepted, axis=1)[:, None]
+    gap_before, gap_after = (np.take_along_axis(accepted - refused, at, 1) for at in (after - 1, after))
+    before, at = (np.take_along_axis(refused, at, 1) for at in (after - 1, after))
+    rate = before + gap_before / (gap_before - gap_after) * (at - before)
+    return np.where((p > 0) & (q > 0), rate, np.nan)[:, 0]

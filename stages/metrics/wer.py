@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stages.common.registry import part
+from stages.metrics.core.edits import rate_of_weights
 
 LABEL, HIGHER_IS_BETTER = "text", False
 
@@ -20,3 +21,10 @@ def wer(target: np.ndarray, prediction: np.ndarray, score: np.ndarray | None = N
     if not any(text.split() for text in target):
         return float("nan")
     return float(rate(list(target), list(prediction)))
+
+
+def of_weights(target: np.ndarray, prediction: np.ndarray, score: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
+    """The same of samples that hold row i weights[r, i] times, weights (R, N) -> (R,)."""
+    from jiwer import process_words  # only where texts are judged
+
+    return rate_of_weights(process_words(list(target), list(prediction)), weights)

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from stages.common import tasks
 from stages.common.corpus import Column
 from stages.common.errors import UserError
 from stages.common.workspace import Workspace
-from stages.fit.heads.retrieval import nearest
 from tests.builders import write_corpus, write_features
 from tests.fit import workspace as w
 
@@ -81,16 +79,6 @@ def test_each_query_takes_the_class_of_the_nearest_name_by_cosine(tmp_path: Path
     assert result.values("accuracy")[0] == pytest.approx(share[1])
     assert [result.values(f"accuracy_at_{k}")[0] for k in (2, 3, 50)] == pytest.approx([share[k] for k in (2, 3, 50)])
     assert 0 < share[2] < 1 and share[50] == 1 and {v.n for v in result.metrics} == {4}
-
-
-def test_of_equally_near_entries_the_first_is_taken_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    bank = torch.tensor([[0.0, 1], [2, 0], [1, 0], [3, 0], [1, 1]])
-    queries = torch.tensor([[5.0, 0], [0, 1], [1, 1.01]])
-    whole = nearest(bank, queries, 4)
-    assert whole[0].tolist() == [1, 2, 3, 4] and whole[1, 0] == 0 and whole[2].tolist()[:2] == [4, 0]
-    monkeypatch.setattr("stages.fit.heads.retrieval._BLOCK", 1)
-    assert torch.equal(nearest(bank, queries, 4), whole)
-    assert nearest(bank, queries, 9).shape == (3, 5)
 
 
 def levenshtein(a: str, b: str) -> int:

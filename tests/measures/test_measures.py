@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,7 +13,6 @@ from stages.measures.alignment import alignment
 from stages.measures.alpha_req import alpha_req
 from stages.measures.cka import cka
 from stages.measures.core.measure import measure
-from stages.measures.core.neighbours import knn_scores
 from stages.measures.lidar import lidar
 from stages.measures.rankme import rankme
 from stages.measures.uniformity import uniformity
@@ -177,25 +175,6 @@ def test_cka_is_one_up_to_rotation_shift_and_scale_but_not_up_to_any_linear_map(
 def test_cka_of_unrelated_features_is_near_zero_and_of_constant_ones_undefined() -> None:
     assert cka(normal(4000, 4), normal(4000, 4, seed=1)) < 0.01
     assert math.isnan(cka(normal(10, 2), torch.ones(10, 2)))
-
-
-def test_neighbours_vote_as_the_definition_says() -> None:
-    bank, queries = normal(40, 6), normal(9, 6, seed=1)
-    labels = torch.arange(40) % 3
-    expected = oracle.knn_scores(bank.numpy(), labels.tolist(), queries.numpy(), 7, 4, 0.1)
-    for block in (4096, 2):
-        found = knn_scores(bank, labels, queries, k=7, classes=4, temperature=0.1, block=block)
-        np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
-
-
-def test_neighbours_are_all_asked_where_there_are_fewer_than_k_and_a_cold_vote_does_not_overflow() -> None:
-    found = knn_scores(normal(3, 4), torch.tensor([0, 1, 1]), normal(2, 4, seed=1), k=20, classes=2, temperature=1e-4)
-    assert torch.allclose(found.sum(1), torch.ones(2))
-    assert set(found.flatten().tolist()) == {0.0, 1.0}
-
-
-def test_no_queries_give_no_scores() -> None:
-    assert knn_scores(normal(3, 4), torch.tensor([0, 1, 1]), normal(0, 4), k=1, classes=2).shape == (0, 2)
 
 
 def test_an_unknown_measure_names_the_nearest() -> None:

@@ -35,7 +35,9 @@ class Rows:
         return len(self.ids)
 
     def where(self, chosen: np.ndarray) -> Rows:
-        """The rows that `chosen` (N,) bool marks."""
+        """The rows that `chosen` (N,) bool marks; where it marks all, these rows themselves and no copy."""
+        if chosen.all():
+            return self
         mask = torch.from_numpy(chosen).to(self.x.device)
         target = None if self.target is None else self.target[mask]
         text = None if self.text is None else self.text[chosen]

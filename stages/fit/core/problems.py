@@ -180,7 +180,7 @@ def supported(node: TaskPlan, folder: Path, device: torch.device) -> Callable[[i
 
 
 def _of(read: Features, target: np.ndarray | None, chosen: np.ndarray, device: torch.device) -> Rows:
-    x = torch.from_numpy(read.x[chosen]).to(device)
+    x = torch.from_numpy(read.x if chosen.all() else read.x[chosen]).to(device)
     if target is not None and target.dtype == object:
         return Rows(read.ids[chosen], read.index[chosen], x, text=target[chosen])
     kept = None if target is None else torch.from_numpy(target[chosen]).to(device)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from stages.common.errors import UserError
 from stages.common.registry import part
 from stages.fit.core.head import Outcome, Problem
-
-_BLOCK = 1 << 25  # similarities held at once: 128 MB
+from stages.measures.core.neighbours import nearest
 
 
 @part
@@ -38,16 +35,8 @@ class Retrieval:
         entries = [problem.split(name) for name in self.dictionary]
         label = torch.cat([rows.labels for rows in entries])
         bank = torch.cat([rows.x for rows in entries])
-        found = nearest(bank, problem.test.x, max((1, *self.at)))
+        found = nearest(bank, problem.test.x, max((1, *self.at)))[1]
         hit = label[found] == problem.test.labels.unsqueeze(1)
         values = {f"accuracy_at_{k}": float(hit[:, :k].any(1).double().mean()) for k in self.at}
         items = len(set(problem.test.ids.tolist()))
         return Outcome(prediction=label[found[:, 0]], values=values, items=items, details={"entries": len(bank)})
-
-
-def nearest(bank: Tensor, queries: Tensor, k: int) -> Tensor:
-    """The k rows of bank (N, D) that are nearest to each of queries (Q, D) by cosine, nearest first: (Q, min(k, N))."""
-    bank, queries = normalize(bank.float(), dim=1), normalize(queries.float(), dim=1)
-    rows = max(1, _BLOCK // len(bank))
-    parts = [(block @ bank.T).sort(stable=True, dim=1, descending=True).indices[:, :k] for block in queries.split(rows)]
-    return torch.cat(parts)

@@ -8,8 +8,8 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from stages.common.errors import UserError
-from stages.fit.core.voice import matching
 from stages.fit.core.voice.matching import matched, prematched
+from stages.measures.core import neighbours
 
 
 def frames(n: int, seed: int, d: int = 6) -> torch.Tensor:
@@ -18,7 +18,7 @@ def frames(n: int, seed: int, d: int = 6) -> torch.Tensor:
 
 @pytest.mark.parametrize("k", [1, 4, 7])
 def test_it_is_the_mean_of_the_neighbours_that_scikit_learn_finds(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "_BLOCK", 100)  # several blocks of queries
+    monkeypatch.setattr(neighbours, "_BLOCK", 100)  # several blocks of queries
     queries, references = frames(23, 0), frames(40, 1) * torch.rand(40, 1) * 5
     found = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute").fit(references.numpy())
     index = found.kneighbors(queries.numpy())[1]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from stages.common.errors import UserError
+from stages.measures.core.neighbours import nearest
 
-_BLOCK = 1 << 24  # similarities held at once: 64 MB
+_ROWS = 8192  # queries whose neighbours are averaged at once
 
 
 def matched(queries: Tensor, references: Tensor, *, k: int = 4, apart: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """queries (Q, D), references (N, D) -> (Q, D): the plain mean of each query's k nearest references by cosine distance.
 
-    Baas, van Niekerk and Kamper 2023, "Voice conversion with just nearest neighbors", sec. 3.1. Of references equally near, any
-    may be taken. apart: the utterance of each query (Q,) and of each reference (N,): one of its own utterance is not taken.
+    Baas, van Niekerk and Kamper 2023, "Voice conversion with just nearest neighbors", sec. 3.1. Of references equally near, the
+    first is taken. apart: the utterance of each query (Q,) and of each reference (N,): one of its own utterance is not taken.
     Raises UserError where a query has fewer than k references.
     """
     least = len(references) if apart is None else _least(*apart)
@@ -23,14 +23,8 @@ def matched(queries: Tensor, references: Tensor, *, k: int = 4, apart: tuple[Ten
         raise UserError(
             f"k = {k} nearest of {least} reference frames", where="frame matching", do="lower k, or give more speech"
         )
-    unit = normalize(references, dim=1)
-    found = []
-    for rows in torch.arange(len(queries), device=queries.device).split(max(1, _BLOCK // len(references))):
-        near = normalize(queries[rows], dim=1) @ unit.T
-        if apart is not None:
-            near = near.masked_fill(apart[0][rows].unsqueeze(1) == apart[1], -2.0)
-        found.append(references[near.topk(k, dim=1).indices].mean(1))
-    return torch.cat(found)
+    rows = nearest(references, queries, k, apart=apart)[1]
+    return torch.cat([references[part].mean(1) for part in rows.split(_ROWS)])
 
 
 def prematched(x: Tensor, item: Tensor, speaker: Tensor, *, k: int = 4) -> Tensor:
