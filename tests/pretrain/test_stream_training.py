@@ -97,8 +97,8 @@ def test_units_are_those_of_a_corpus_that_is_held(pretrain: Pretrain, workspace:
 
 
 def test_a_stream_is_decoded_by_a_thread_at_least(pretrain: Pretrain) -> None:
-    with pytest.raises(UserError, match="decode_threads must be 1 or more, got 0"):
-        pretrain(stream=STREAM, decode_threads=0)
+    with pytest.raises(UserError, match="decode_threads must be 1 or more, got -1"):
+        pretrain(stream=STREAM, decode_threads=-1)
 
 
 def test_an_encoder_that_is_not_trained_may_have_a_stream(pretrain: Pretrain) -> None:

@@ -110,14 +110,11 @@ def _jobs(job: Job, device: str) -> int | None:
 
 
 def _decode_threads(job: Job, device: str) -> int:
-    """What the plan says; else a seed's share of the cores, among the ranks of this machine. Raises UserError."""
-    wanted = job.plan.compute.decode_threads
-    if wanted is not None and wanted < 1:
-        raise UserError(f"decode_threads must be 1 or more, got {wanted}", where="compute")
+    """What the plan says; else a seed's share of the cores, among the ranks of this machine."""
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * process.at_once(
         job.node.seeds, _jobs(job, device), job.node.threads
     )
-    return wanted or max(1, process.cores() // beside)
+    return job.plan.compute.decode_threads or max(1, process.cores() // beside)
 
 
 def _record(job: Job, task: Task, outcomes: list[Outcome]) -> None:
