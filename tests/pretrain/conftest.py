@@ -49,10 +49,19 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def pretrain(workspace: Workspace) -> Pretrain:
-    """pretrain(**changes of the node) -> the encoder's folder. `others`: further encoder nodes; `jobs`: seeds at once."""
+    """pretrain(**changes of the node) -> the encoder's folder. `others`: further encoder nodes; `jobs`: seeds at once;
+    `decode_threads` of a stream.
+    """
 
-    def run(key: str = "e", others: dict[str, Any] | None = None, jobs: int = 1, **changes: Any) -> Path:
-        plan = {"encoders": {key: node(**changes), **(others or {})}, "compute": {"jobs": jobs, "device": "cpu"}}
+    def run(
+        key: str = "e",
+        others: dict[str, Any] | None = None,
+        jobs: int = 1,
+        decode_threads: int | None = None,
+        **changes: Any,
+    ) -> Path:
+        compute = {"jobs": jobs, "device": "cpu", "decode_threads": decode_threads}
+        plan = {"encoders": {key: node(**changes), **(others or {})}, "compute": compute}
         return execute("pretrain", key, build(Plan, plan, "plan"), workspace, work, inputs, target)
 
     return run

@@ -71,6 +71,7 @@ def test_every_kind_of_media_streams_as_it_is_held(corpus: Corpus, name: str, tm
         assert_same(drawn.items, items.at(drawn.index))
     index = torch.tensor([71, 0, 33, 5, 33])
     assert_same(stream.at(index), items.at(index))
+    assert stream.at(index[:0]).data.shape == items.data[:0].shape  # no item has the monitor's label
     for a, b in zip(stream.blocks(16), items.blocks(16), strict=True):
         assert_same(a, b)
     assert data.statistics(stream, made, corpus) == data.statistics(items, made, corpus)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.pretrain.core.items import Schedule
@@ -30,6 +30,7 @@ def schedule(first: int, last: int, per_epoch: int, batch_size: int = 4, seed: i
     return Schedule(seed, batch_size, per_epoch, first, last, lambda index: index)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 9), min_size=4, max_size=30), st.integers(1, 40))
 def test_an_epoch_draws_every_item_once_but_those_that_fill_no_step(counts: list[int], window: int) -> None:
     shuffle, total = Shuffle(groups(counts), window), sum(counts)
@@ -40,6 +41,7 @@ def test_an_epoch_draws_every_item_once_but_those_that_fill_no_step(counts: list
         assert len(items) == 4 * per_epoch and len(set(items)) == len(items) and set(items) <= set(range(total))
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 9), min_size=4, max_size=20), st.integers(1, 7), st.data())
 def test_what_is_drawn_from_any_batch_on_is_the_rest_of_the_whole(counts: list[int], window: int, data: st.DataObject) -> None:
     shuffle, per_epoch = Shuffle(groups(counts), window), sum(counts) // 4

@@ -46,9 +46,11 @@ class RowGroups:
 
     @staticmethod
     def load(path: Path) -> RowGroups:
+        """What `save` wrote."""
         return RowGroups(*np.load(path))
 
     def save(self, path: Path) -> None:
+        """Writes one .npy file, (6, G) int64."""
         np.save(path, np.stack(astuple(self)))
 
     def __len__(self) -> int:
@@ -56,6 +58,7 @@ class RowGroups:
 
     @property
     def items(self) -> int:
+        """How many there are in all groups."""
         return int(self.count.sum())
 
     def holding(self, item: np.ndarray) -> np.ndarray:
@@ -72,6 +75,7 @@ class RowGroup:
     labels: np.ndarray
 
     def take(self, place: np.ndarray) -> RowGroup:
+        """The items at `place` (m,), copied, so that the others may go."""
         return RowGroup(self.media.take(pa.array(place)), self.rows[place], self.labels[place])
 
 
@@ -95,4 +99,5 @@ class Reader:
         return whole if len(place) == batch.num_rows else whole.take(place)
 
     def nothing(self) -> RowGroup:
+        """A group of no items."""
         return RowGroup(pa.array([], self.column.type), np.empty(0, np.int64), np.empty(0, np.int64))

@@ -9,6 +9,7 @@ import torch
 
 from stages.common import registry, validation
 from stages.common.corpus import Column, Corpus
+from stages.common.errors import UserError
 from stages.common.plan import EncoderPlan
 from stages.encoders.core.encoder import Frontend
 from stages.pretrain.core import data
@@ -39,6 +40,8 @@ def prepare(
     """
     assert node.stream is not None
     validation.streamed(node, where)
+    if threads < 1:
+        raise UserError(f"decode_threads must be 1 or more, got {threads}", where="compute")
     data.check_splits(corpus, node)
     check_label(corpus, node.monitor)
     groups = RowGroups.of(corpus, node.splits)
