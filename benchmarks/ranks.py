@@ -67,7 +67,7 @@ def seconds(ranks: list[Connection], steps: int) -> float:
 def ratios(case: dict[str, Any], count: int, rounds: int, folder: Path) -> list[float]:
     """How many times as fast `count` ranks were as one process, by round; a first one warms up."""
     alone, ranks = start(1, folder / "one", case), start(count, folder / "many", case)
-    steps = 4 * case["steps"]
+    steps = 2 * case["steps"]
     found = [seconds(alone, steps) / seconds(ranks, steps) for _ in range(rounds + 1)]
     for end in alone + ranks:
         end.send(0)
