@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stages.common.compute import Sharding
 from stages.common.errors import UserError
 from stages.encoders.core import encoder as encoders
 from stages.pretrain.core import distributed, shard, snapshot
@@ -59,7 +60,7 @@ def work(world: World, folder: str) -> dict[str, Any]:
         assert kept is not None
         other.restore(kept)
         found[name]["resumed"] = losses(other, STEPS // 2)
-    return found | {"draws": draws(trainer(world), folder)}
+    return found | {"draws": draws(trainer(world), folder), "scalar": scalar(world, "fsdp")}
 
 
 def draws(trained: Trainer, folder: str) -> tuple[list[float], list[float]]:
@@ -125,23 +126,26 @@ def test_each_rank_goes_on_with_its_own_random_numbers(ranks: Any) -> None:
     assert a == again and b == once_more and a != b
 
 
-def held(world: World, sharding: Any) -> tuple[int, int]:
-    """(bytes of all tensors that live after a step, bytes of a whole network's weights and optimiser)."""
+def held(world: World) -> list[tuple[int, int]]:
+    """(bytes of all tensors that live after two steps, bytes of a network's weights and optimiser): of shards, of replicas."""
     wide = {"backbone": {"name": "vit", "patch": 4, "dim": 256, "depth": 3, "heads": 4}}
-    trained = trainer(world, sharding, **wide, objective={"name": "simclr", "out": 8})
-    losses(trained, 2)
-    gc.collect()
-    tensors = [shard.local(x) for x in gc.get_objects() if isinstance(x, Tensor)]
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
-    return sum(storages.values()), 12 * sum(p.numel() for p in trained.network.parameters.values())
+    found = []
+    kinds: list[Sharding] = ["fsdp", "none"]
+    for sharding in kinds:
+        trained = trainer(world, sharding, **wide, objective={"name": "simclr", "out": 8})
+        losses(trained, 2)
+        gc.collect()
+        tensors = [shard.local(x) for x in gc.get_objects() if isinstance(x, Tensor)]
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+        found.append((sum(storages.values()), 12 * sum(p.numel() for p in trained.network.parameters.values())))
+        del trained, tensors
+    return found
 
 
 def test_a_rank_holds_its_part_of_the_weights_and_of_the_optimisers_state(tmp_path: Path) -> None:
-    (tmp_path / "whole").mkdir()
-    for bytes_, everything in together(4, tmp_path, held, "fsdp"):
-        assert everything / 4 <= bytes_ < everything / 4 * 1.15
-    for bytes_, everything in together(2, tmp_path / "whole", held, "none"):
-        assert bytes_ >= everything
+    for (part, everything), (whole, _) in together(4, tmp_path, held):
+        assert everything / 4 <= part < everything / 4 * 1.15
+        assert whole >= everything
 
 
 class Tempered(Objective):
@@ -155,7 +159,8 @@ class Tempered(Objective):
         return {"total": (self.scale * encoder(batch.views[0])).square().mean()}
 
 
-def scalar(world: World, sharding: Any, monkey: Any = None) -> list[float]:
+def scalar(world: World, sharding: Sharding) -> list[float]:
+    """Losses of three steps, and the scalar after them."""
     plain = encoders.registry.make
     encoders.registry.make = lambda kind, *args, **words: Tempered() if kind == "objective" else plain(kind, *args, **words)  # type: ignore[assignment]
     try:
@@ -165,11 +170,12 @@ def scalar(world: World, sharding: Any, monkey: Any = None) -> list[float]:
         encoders.registry.make = plain  # type: ignore[assignment]
 
 
-def test_a_scalar_is_whole_on_every_rank_and_learns(tmp_path: Path) -> None:
+def test_a_scalar_is_whole_on_every_rank_and_learns(ranks: Any) -> None:
+    _, _, found, _ = ranks
     alone = scalar(World(), "none")
     assert alone[-1] != 2.0
-    for rank in together(2, tmp_path, scalar, "fsdp"):
-        assert close(rank, alone)
+    for rank in found:
+        assert close(rank["scalar"], alone)
 
 
 def test_a_compiled_encoder_is_not_sharded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,8 +101,11 @@ def _handlers_kept() -> Iterator[None]:
 
 
 def _failure(task: Task, ranks: RanksPlan, failures: Mapping[int, Any]) -> Exception:
-    killed = {rank: signal.Signals(-f.exitcode).name for rank, f in failures.items() if f.exitcode < 0}
-    after = f"after {ranks.restarts} restarts"
+    by_agent = -signal.SIGTERM  # which stops the others
+    killed = {
+        rank: signal.Signals(-f.exitcode).name for rank, f in failures.items() if f.exitcode < 0 and f.exitcode != by_agent
+    }
+    after = f"after {ranks.restarts} {'restart' if ranks.restarts == 1 else 'restarts'}"
     if not killed:
         codes = ", ".join(f"rank {rank} with exit code {f.exitcode}" for rank, f in sorted(failures.items()))
         return RuntimeError(f"encoders.{task.key}: {codes} failed, {after}; the error is above")

@@ -29,6 +29,8 @@ def main(folder: Path) -> int:
     try:
         with distributed.joined(task.device, meeting) as world:
             _work(task, world, folder)
+    except KeyboardInterrupt:
+        return 130  # the stage says so
     except Exception:
         if not (folder / launch.MISTAKE).exists():  # else this rank failed because another one had left
             raise
