@@ -156,7 +156,7 @@ def _translated(ray: Any, retries: int) -> Iterator[None]:
 def _mapped(
     ray: Any, work: Callable[[Any], Any], units: Sequence[Any], most: int, resources: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Tasks, not a pool of actors: an actor whose machine died waits for a free core, which an idle actor may hold for good."""
+    """Tasks, not a pool of actors: what a lost actor was given waits until that actor finds a core again, others being free."""
     import ray.data as data
 
     context = data.DataContext.get_current()
