@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from stages.common.compute import RayPlan
 from stages.common.errors import PassingError, UserError
 
 CODE = Path(__file__).resolve().parents[2]  # what workers import `stages` from
+_ON_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # 0: this machine's address is 127.0.0.1, and servers listen there alone
 _KINDS = {kind.__name__: kind for kind in (errors.UserError, errors.PassingError, errors.ContractError)}
 
 
@@ -29,8 +31,11 @@ def joined(plan: RayPlan) -> Iterator[Any]:
 
     Raises UserError where Ray is not installed or the address does not answer.
     """
+    address = plan.address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is None:
+        os.environ[_ON_LOOPBACK] = "0"
     try:
         import ray
     except ImportError:
@@ -38,30 +43,23 @@ def joined(plan: RayPlan) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    _connect(ray, plan)
+    _connect(ray, plan, address)
     try:
         yield ray
     finally:
         ray.shutdown()
 
 
-def _connect(ray: Any, plan: RayPlan) -> None:
+def _connect(ray: Any, plan: RayPlan, address: str | None) -> None:
     path = os.pathsep.join([str(CODE), *filter(None, [os.environ.get("PYTHONPATH")])])
     common = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         "runtime_env": {"env_vars": {"PYTHONPATH": path}},
     }
-    address = plan.address or os.environ.get("RAY_ADDRESS")
     if address is None:  # not what else runs here: a Ray that another stage started ends with that stage
-        ray.init(
-            address="local",
-            num_cpus=process.cores(),
-            include_dashboard=False,
-            object_store_memory=plan.object_store_mb << 20,
-            _node_ip_address="127.0.0.1",
-            **common,
-        )
+        store = plan.object_store_mb << 20
+        ray.init(address="local", num_cpus=process.cores(), include_dashboard=False, object_store_memory=store, **common)
         return
     try:
         ray.init(address=address, **common)
@@ -156,7 +154,7 @@ def _translated(ray: Any, retries: int) -> Iterator[None]:
 def _mapped(
     ray: Any, work: Callable[[Any], Any], units: Sequence[Any], most: int, resources: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Tasks, not a pool of actors: an actor whose machine died waits for a free core, which an idle actor may hold for good."""
+    """Tasks, not a pool of actors: what a lost actor was given waits until that actor finds a core again, others being free."""
     import ray.data as data
 
     context = data.DataContext.get_current()
@@ -164,7 +162,9 @@ def _mapped(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     rows = [{"unit": i, "text": json.dumps(unit)} for i, unit in enumerate(units)]
     ordered = data.from_items(rows, override_num_blocks=len(rows))
-    mapped = ordered.map(_Answering(work), concurrency=most, **resources)
+    with warnings.catch_warnings():  # Ray 2.64 drops `max_retries`; without it a task that always dies is tried for good
+        warnings.simplefilter("ignore")
+        mapped = ordered.map(_Answering(work), concurrency=most, **resources)
     with _translated(ray, resources["max_retries"]):
         yield from mapped.iter_rows()
 

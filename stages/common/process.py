@@ -139,14 +139,14 @@ def per_seed(work: Callable[..., R], seeds: Sequence[int], *args: Any, jobs: int
 
 
 def in_order(work: Callable[[U], R], units: Iterable[U], jobs: int, alone_s: float = 2.0) -> Generator[R, None, None]:
-    """work(unit) of each unit, in their order: here at first, by `jobs` processes once `alone_s` seconds were spent so.
+    """work(unit) of each unit, in their order: here at first, by `jobs` processes once it took `alone_s` seconds of a core.
 
     Few units wait at a time, so that memory does not grow with their number. The first error stops the rest and is raised.
     """
-    began, ahead = time.monotonic(), iter(units)
+    began, ahead = time.process_time(), iter(units)
     for unit in ahead:
         yield work(unit)
-        if jobs > 1 and time.monotonic() - began >= alone_s:  # starting processes costs a second, which small work never needs
+        if jobs > 1 and time.process_time() - began >= alone_s:  # starting processes costs a second: small work never needs it
             break
     else:
         return

@@ -66,6 +66,7 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def _nodes() -> Iterator[Nodes]:
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # servers on loopback alone; read on import, by what we start too
     pytest.importorskip("ray", reason="needs the extra: pip install -e '.[ray]'")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # its 15 would be added to that of a run in the background

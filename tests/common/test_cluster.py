@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -80,9 +81,10 @@ def test_without_an_address_no_other_ray_of_this_machine_is_joined(monkeypatch: 
     ray = SimpleNamespace(init=lambda **given: asked.append(given), is_initialized=lambda: False, shutdown=lambda: None)
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv(cluster._ON_LOOPBACK, "1")
     with cluster.joined(RayPlan()):
         pass
-    assert (asked[0]["address"], asked[0]["_node_ip_address"], asked[0]["include_dashboard"]) == ("local", "127.0.0.1", False)
+    assert (asked[0]["address"], asked[0]["include_dashboard"], os.environ[cluster._ON_LOOPBACK]) == ("local", False, "0")
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with cluster.joined(RayPlan()), cluster.joined(RayPlan(address="auto")):
         pass

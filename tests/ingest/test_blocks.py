@@ -115,9 +115,11 @@ def test_a_killed_run_goes_on_with_the_blocks_that_are_not_there(tmp_path: Path,
     folder = pictures(tmp_path / "files")
     alone = ingest(tmp_path / "alone", plan(folder, PIXELS))
     stopped_after(4, folder, tmp_path / "killed")
-    numbers = checked_again(monkeypatch)
+    numbers, carried, plain = checked_again(monkeypatch), list[int](), blocks.check
+    monkeypatch.setattr(gather, "check", lambda block: [carried.append(len(block.entries)), plain(block)][1])
     again = ingest(tmp_path / "killed", plan(folder, PIXELS))
     assert numbers == [4, 5, 6, 7]
+    assert carried[:8] == [0] * 4 + [3] * 4  # what is there is not sent to anyone
     assert atomic.manifest(again.folder) == atomic.manifest(alone.folder)
     record = atomic.read_json(tmp_path / "killed/data/records/ingest/c/record.json")
     assert record["details"]["reused_blocks"] == 4
