@@ -7,6 +7,7 @@ memory, hands it out by a DataLoader (the better of 0 and 2 workers), collects t
 from __future__ import annotations
 
 import itertools
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,8 +97,6 @@ def extraction(root: Path) -> Any:
 
 
 def ours(folder: Path, items: int, warm: bool = False) -> Run:
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
     import torch
 
     whole = extraction(folder / str(items))
@@ -106,13 +105,22 @@ def ours(folder: Path, items: int, warm: bool = False) -> Run:
         with torch.inference_mode():
             whole.embedder(batch)
 
-    def run() -> dict[str, float]:
-        with tempfile.TemporaryDirectory(dir=folder) as out:
-            whole.run(Path(out) / "seed=0")
-            first = next(iter(pq.ParquetFile(min(Path(out).rglob("*.parquet"))).iter_batches(1, columns=["embedding"])))
-            return {"checksum": float(pc.sum(first["embedding"].flatten()).as_py())}
+    def run() -> dict[str, Any]:
+        out = Path(tempfile.mkdtemp(dir=folder))
+        whole.run(out / "seed=0")
+        return {"checksum": lambda: written(out)}
 
     return run
+
+
+def written(folder: Path) -> float:
+    """The sum of the first row's embedding; the folder is removed."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    first = next(iter(pq.ParquetFile(min(folder.rglob("*.parquet"))).iter_batches(1, columns=["embedding"])))
+    shutil.rmtree(folder)
+    return float(pc.sum(pc.list_flatten(first["embedding"])).as_py())
 
 
 def forward(folder: Path, items: int) -> Run:
@@ -139,7 +147,7 @@ def loader(folder: Path, items: int, workers: int) -> Run:
     encoder, root = whole.encoder, folder / str(items)
     workers_too: dict[str, Any] = {"persistent_workers": True, "multiprocessing_context": "fork"} if workers else {}
 
-    def run() -> dict[str, float]:
+    def run() -> dict[str, Any]:
         frame = pd.concat([pd.read_parquet(p) for p in sorted((root / "data/corpora/c").glob("*.parquet"))])
         frame = pd.concat([frame[frame["split"] == split] for split in ("train", "valid", "test")])
         pixels = frame["image"].to_list()
@@ -154,9 +162,9 @@ def loader(folder: Path, items: int, workers: int) -> Run:
         data = torch.utils.data.DataLoader(Pictures(), BATCH, num_workers=workers, **workers_too)
         with torch.inference_mode():
             found = np.concatenate([encoder(encoder.frontend(x)).numpy() for x in data])
-        with tempfile.TemporaryDirectory(dir=folder) as out:
-            written = pd.DataFrame({"id": frame["id"].to_numpy(), "split": frame["split"].to_numpy(), "embedding": list(found)})
-            written.to_parquet(Path(out) / "features.parquet")
-        return {"checksum": float(found[0].sum())}
+        out = Path(tempfile.mkdtemp(dir=folder))
+        rows = {"id": frame["id"].to_numpy(), "split": frame["split"].to_numpy(), "embedding": list(found)}
+        pd.DataFrame(rows).to_parquet(out / "features.parquet")
+        return {"checksum": lambda: written(out)}
 
     return run

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 import tempfile
 from importlib.util import find_spec
@@ -121,10 +122,10 @@ def ours(folder: Path, kind: str, items: int) -> Run:
     }
     plan = build(Plan, {"corpora": {"c": corpus}}, "plan")
 
-    def run() -> dict[str, int]:
-        with tempfile.TemporaryDirectory(dir=folder) as out:
-            made = stage.execute("ingest", "c", plan, Workspace(Path(out)), work, inputs, target)
-            return {"rows": _rows(made)}
+    def run() -> dict[str, Any]:
+        out = Path(tempfile.mkdtemp(dir=folder))
+        stage.execute("ingest", "c", plan, Workspace(out), work, inputs, target)
+        return {"rows": lambda: _rows(out)}
 
     return run
 
@@ -132,11 +133,11 @@ def ours(folder: Path, kind: str, items: int) -> Run:
 def embedded(folder: Path, kind: str, items: int) -> Run:
     datasets = _datasets()
 
-    def run() -> dict[str, int]:
-        with tempfile.TemporaryDirectory(dir=folder) as out:
-            given = {"data_dir": str(_at(folder, kind, items)), "cache_dir": f"{out}/cache"}
-            datasets.load_dataset_builder(f"{kind}folder", **given).download_and_prepare(f"{out}/made", file_format="parquet")
-            return {"rows": _rows(Path(out) / "made")}
+    def run() -> dict[str, Any]:
+        out = Path(tempfile.mkdtemp(dir=folder))
+        given = {"data_dir": str(_at(folder, kind, items)), "cache_dir": f"{out}/cache"}
+        datasets.load_dataset_builder(f"{kind}folder", **given).download_and_prepare(f"{out}/made", file_format="parquet")
+        return {"rows": lambda: _rows(out)}
 
     return run
 
@@ -144,11 +145,11 @@ def embedded(folder: Path, kind: str, items: int) -> Run:
 def paths(folder: Path, kind: str, items: int) -> Run:
     datasets = _datasets()
 
-    def run() -> dict[str, int]:
-        with tempfile.TemporaryDirectory(dir=folder) as out:
-            given = {"data_dir": str(_at(folder, kind, items)), "cache_dir": f"{out}/cache", "split": "train"}
-            datasets.load_dataset(f"{kind}folder", **given).to_parquet(f"{out}/all.parquet")
-            return {"rows": _rows(Path(out))}
+    def run() -> dict[str, Any]:
+        out = Path(tempfile.mkdtemp(dir=folder))
+        given = {"data_dir": str(_at(folder, kind, items)), "cache_dir": f"{out}/cache", "split": "train"}
+        datasets.load_dataset(f"{kind}folder", **given).to_parquet(f"{out}/all.parquet")
+        return {"rows": lambda: _rows(out)}
 
     return run
 
@@ -175,20 +176,23 @@ def plain(folder: Path, kind: str, items: int) -> Run:
     import pyarrow.parquet as pq
     from PIL import Image
 
-    def run() -> dict[str, int]:
+    def run() -> dict[str, Any]:
         rows = []
         for path in sorted(_at(folder, kind, items).rglob("*.jpg")):
             data = path.read_bytes()
             Image.open(io.BytesIO(data)).load()
             rows.append({"id": str(path), "label": path.parent.name, "image": {"bytes": data, "path": path.name}})
-        with tempfile.TemporaryDirectory(dir=folder) as out:
-            pq.write_table(pa.Table.from_pylist(rows), f"{out}/all.parquet", compression="zstd")
-            return {"rows": _rows(Path(out))}
+        out = Path(tempfile.mkdtemp(dir=folder))
+        pq.write_table(pa.Table.from_pylist(rows), out / "all.parquet", compression="zstd")
+        return {"rows": lambda: _rows(out)}
 
     return run
 
 
 def _rows(folder: Path) -> int:
+    """Of all Parquet files; the folder is removed."""
     import pyarrow.parquet as pq
 
-    return sum(pq.ParquetFile(p).metadata.num_rows for p in folder.rglob("*.parquet"))
+    found = sum(pq.ParquetFile(p).metadata.num_rows for p in folder.rglob("*.parquet"))
+    shutil.rmtree(folder)
+    return found

@@ -111,13 +111,18 @@ def limit(threads: int) -> None:
 
 
 def measured(run: Run) -> Measured:
-    """Runs once. peak_mb: MiB that this process held at most in the run, what it held before included, or a child."""
+    """Runs once; values that are functions are asked for afterwards.
+
+    peak_mb: MiB that this process held at most in the run, what it held before included, or a child.
+    """
     _forget_peak()
     children = _children()
     wall, cpu = time.perf_counter(), time.process_time()
     found: Mapping[str, Any] = run() or {}
     seconds, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
-    return {"seconds": seconds, "cpu_s": cpu_s, "peak_mb": peak_mb(children), **found}
+    return {"seconds": seconds, "cpu_s": cpu_s, "peak_mb": peak_mb(children)} | {
+        name: value() if callable(value) else value for name, value in found.items()
+    }
 
 
 def _forget_peak() -> None:

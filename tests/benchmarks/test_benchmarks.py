@@ -14,7 +14,7 @@ from benchmarks.core import runner
 from benchmarks.core.case import Case, Options
 
 ROOT = Path(__file__).resolve().parents[2]
-LONG = ("data2vec2", "memory", "orchestration", "startup")  # whole processes, or imports of seconds
+LONG = ("data2vec2", "extract", "memory", "orchestration", "startup", "wav2vec2")  # `make bench-quick` runs them too
 QUICK = Options(quick=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -51,6 +52,13 @@ def test_the_peak_of_a_run_forgets_that_of_the_run_before() -> None:
     big = measured(ways.holds(None, 300))["peak_mb"]  # type: ignore[arg-type]
     small = measured(ways.holds(None, 10))["peak_mb"]  # type: ignore[arg-type]
     assert big - small > 250
+
+
+def test_values_that_are_functions_are_asked_for_when_the_clock_has_stopped() -> None:
+    from benchmarks.core.session import measured
+
+    found = measured(lambda: {"value": lambda: time.sleep(0.3) or 5})
+    assert found["value"] == 5 and found["seconds"] < 0.25
 
 
 def test_quick_runs_once_and_says_nothing_of_speed() -> None:
