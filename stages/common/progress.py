@@ -20,6 +20,7 @@ class Progress:
 
     def at(self, step: int, **values: float) -> None:
         self.first = step if self.first is None else self.first
+        self.total = max(self.total, step)  # one file may hold many items
         now = time.monotonic()
         if now - self.printed < self.every:
             return

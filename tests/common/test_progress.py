@@ -68,4 +68,4 @@ def test_more_steps_than_foretold_do_not_break_the_bar(clock: list[float]) -> No
     shown.at(0)
     clock[0] += 1
     shown.at(20)
-    assert "[####################] 20/10 rows  20.0/s  0 s left" in stream.getvalue()
+    assert "[####################] 20/20 rows  20.0/s  0 s left" in stream.getvalue()
