@@ -99,9 +99,8 @@ def need(node: Node, plan: Plan, workspace: Workspace) -> Need:
     threads, seeds = _width(stage, key, plan)
     least = max(kind.cpu, threads)
     memory = max(kind.memory_gb, _held(workspace, stage, key) / 1024 * _ROOM)
-    ranks = (
-        plan.compute.ranks.count if stage == "pretrain" and plan.compute.ray is None else 1
-    )  # on a cluster they are elsewhere
+    here = stage == "pretrain" and plan.compute.ray is None
+    ranks = plan.compute.ranks.count if here else 1
     if ranks > 1:
         return Need(least * ranks, least * ranks, kind.gpu * ranks, memory * ranks, kind.time_limit_s)
     return Need(least, max(least, seeds * threads), kind.gpu, memory, kind.time_limit_s)
