@@ -25,7 +25,7 @@ def validate(plan: Plan) -> None:
         if section != "systems":
             _variants(section, getattr(plan, section))
     if plan.compute.ray is not None:
-        _at_least(1, "compute.ray", plan.compute.ray, "ranks", "object_store_mb")
+        _at_least(1, "compute.ray", plan.compute.ray, "object_store_mb")
         _at_least(0, "compute.ray", plan.compute.ray, "retries")
     for name, corpus in plan.corpora.items():
         _parts(f"corpora.{name}", corpus, ("source", "reader"))

@@ -41,6 +41,12 @@ def holds(folder: Path, mib: int) -> Run:
     return run
 
 
+def holds_less(folder: Path, mib: list[int]) -> Run:
+    """Takes the next of these amounts in each run."""
+    runs = iter([holds(folder, amount) for amount in mib])
+    return lambda: next(runs)()
+
+
 def fails(folder: Path) -> Run:
     def run() -> None:
         raise ValueError("it broke here")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,11 +27,27 @@ def _steps(project: Path, name: str) -> Steps:
     return steps
 
 
+def _tasks(name: str, *names: str) -> list[Any]:
+    """The task runs of the flow runs so named, once the server has taken in how they ended and are called, or after 20 s."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+    from prefect.client.schemas.sorting import TaskRunSort
+
+    mine = FlowRunFilter(name=FlowRunFilterName(any_=[name, *names]))  # other tests use this server too
+    deadline = time.monotonic() + 20
+    while True:
+        with get_client(sync_client=True) as client:
+            found = client.read_task_runs(flow_run_filter=mine, sort=TaskRunSort.END_TIME_DESC, limit=50)
+        settled = all(t.state is not None and t.state.is_final() and not t.name.startswith("tracking-") for t in found)
+        if settled or time.monotonic() > deadline:
+            return list(found)
+        time.sleep(0.5)
+
+
 @pytest.mark.slow
 def test_prefect_shows_each_stage_by_name_with_its_state_log_and_retries(project: Path, prefect_server: None) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName, LogFilter, LogFilterTaskRunId
-    from prefect.client.schemas.sorting import TaskRunSort
 
     killed_once = "import os, pathlib, signal, sys\nif sys.argv[1].endswith('/a') and not pathlib.Path('tried').exists():\n"
     killed_once += "    pathlib.Path('tried').touch(); os.kill(os.getppid(), signal.SIGKILL)\n"
@@ -43,7 +60,7 @@ def test_prefect_shows_each_stage_by_name_with_its_state_log_and_retries(project
 
     with get_client(sync_client=True) as client:
         mine = FlowRunFilter(name=FlowRunFilterName(any_=["first", "second"]))  # other tests use this server too
-        tasks = client.read_task_runs(flow_run_filter=mine, sort=TaskRunSort.END_TIME_DESC, limit=50)
+        tasks = _tasks("first", "second")
         named = {(t.name, t.state_name): t for t in tasks}
         assert {n for n, _ in named} == {"make@a", "make@b", "join", "count", "tracking"}
         assert {s for _, s in named} == {"Ran", "Cached", "Completed"}
@@ -63,9 +80,6 @@ def test_prefect_shows_each_stage_by_name_with_its_state_log_and_retries(project
 @pytest.mark.slow
 @pytest.mark.parametrize("taken", ["make@a", "count"])
 def test_nodes_taken_before_the_server_was_there_are_shown_too(project: Path, prefect_server: None, taken: str) -> None:
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
-    from prefect.client.schemas.sorting import TaskRunSort
 
     from flows import flow
 
@@ -77,9 +91,7 @@ def test_nodes_taken_before_the_server_was_there_are_shown_too(project: Path, pr
     work = flow.Work(runner, dict, own_server=False)
     flow.run_with(work, f"late after {taken}")
     assert [s.state for s in steps.done.values()] == ["ran"] * 4 and work.lost == []
-    with get_client(sync_client=True) as client:
-        mine = FlowRunFilter(name=FlowRunFilterName(any_=[f"late after {taken}"]))
-        tasks = client.read_task_runs(flow_run_filter=mine, sort=TaskRunSort.END_TIME_DESC, limit=50)
+    tasks = _tasks(f"late after {taken}")
     names = {task.id: task.name for task in tasks}
     assert sorted(names.values()) == ["count", "join", "make@a", "make@b", "tracking"]
     assert {t.state_name for t in tasks if t.name != "tracking"} == {"Ran"}

@@ -23,7 +23,7 @@ def test_a_cluster_changes_no_node_of_the_plan_and_its_group_holds_the_defaults(
 
 
 def test_numbers_that_a_cluster_cannot_do_with_are_refused() -> None:
-    with pytest.raises(UserError, match="ranks must be 1 or more, got 0"):
-        compose.make(ROOT, ["quickstart"], ["compute=ray", "compute.ray.ranks=0"])
-    with pytest.raises(UserError, match="unknown key 'rank'"):
-        compose.make(ROOT, ["quickstart"], ["compute=ray", "+compute.ray.rank=2"])
+    with pytest.raises(UserError, match="object_store_mb must be 1 or more, got 0"):
+        compose.make(ROOT, ["quickstart"], ["compute=ray", "compute.ray.object_store_mb=0"])
+    with pytest.raises(UserError, match="unknown key 'retry'"):
+        compose.make(ROOT, ["quickstart"], ["compute=ray", "+compute.ray.retry=2"])
