@@ -154,8 +154,10 @@ def _first_nodes(runner: Runner, server: Server) -> str:
         found[0] = server.look() if not found[0] else found[0]
         return found[0] is not None and not imported.is_alive()
 
-    runner.run(lambda node, grant: attempt(runner.steps, node, grant), until)
-    imported.join()
+    try:
+        runner.run(lambda node, grant: attempt(runner.steps, node, grant), until)
+    finally:
+        imported.join()  # an interpreter that ends amid an import of compiled modules may abort
     return server.ready() if found[0] is None else found[0]
 
 

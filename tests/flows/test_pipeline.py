@@ -6,8 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -88,6 +90,20 @@ def test_a_terminated_run_stops_its_stage_keeps_what_finished_and_can_go_on(proj
     assert not (project / "data/joined").exists()
     outcome, _ = _run(project, "make")
     assert outcome.cached == ["make@a", "make@b"]
+
+
+def test_an_interrupted_run_does_not_end_amid_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import pipeline
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    imported = threading.Event()
+    slow = SimpleNamespace(import_module=lambda name: time.sleep(0.3) or imported.set())
+    monkeypatch.setattr(pipeline, "importlib", slow)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline._first_nodes(SimpleNamespace(run=interrupted, steps=None), SimpleNamespace())  # type: ignore[arg-type]
+    assert imported.is_set()
 
 
 @pytest.mark.slow
