@@ -14,6 +14,7 @@ from stages.encoders.backbones.gcn import GCN, alike, normalised
 from stages.encoders.backbones.gcn import weights as odd_numbers
 from stages.encoders.core.inputs import Graph, Padded
 from stages.ingest.core.ego import ego
+from tests.networks import network
 from tests.oracles import taga as slow
 
 SMALL = {"hidden": 6, "dim": 8, "depth": 2, "heads": 2}
@@ -28,17 +29,6 @@ def make(nodes: int, **arguments: Any) -> GCN:
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.3)
     return made.eval()
-
-
-def network(count: int = 14, edges: int = 24, seed: int = 0) -> list[set[int]]:
-    """Neighbours in a drawn graph; the last node has none."""
-    rng = np.random.default_rng(seed)
-    found: list[set[int]] = [set() for _ in range(count)]
-    for a, b in rng.integers(0, count - 1, (edges, 2)).tolist():
-        if a != b:
-            found[a].add(b)
-            found[b].add(a)
-    return found
 
 
 def texts(count: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from stages.common.errors import UserError
@@ -13,18 +12,8 @@ from stages.ingest.core.documents import hierarchical, walk, words
 from stages.ingest.core.ego import Ego, ego
 from tests.ingest.making import ingest, put
 from tests.ingest.test_special_readers import plan
+from tests.networks import network
 from tests.oracles import taga as slow
-
-
-def network(seed: int, count: int = 16, edges: int = 26) -> list[set[int]]:
-    """Neighbours in a drawn graph; its last node has none."""
-    rng = np.random.default_rng(seed)
-    found: list[set[int]] = [set() for _ in range(count)]
-    for a, b in rng.integers(0, count - 1, (edges, 2)).tolist():
-        if a != b:
-            found[a].add(b)
-            found[b].add(a)
-    return found
 
 
 def texts(graph: Ego, count: int = 5) -> list[list[str]]:
@@ -34,7 +23,7 @@ def texts(graph: Ego, count: int = 5) -> list[list[str]]:
 @pytest.mark.parametrize("hops", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(4))
 def test_an_ego_graph_is_all_within_some_hops_and_every_edge_among_them(seed: int, hops: int) -> None:
-    neighbours = network(seed)
+    neighbours = network(seed, 16, 26)
     for centre in range(len(neighbours)):
         found = ego(neighbours, centre, hops, 100)
         far = slow.distances(neighbours, centre)
@@ -59,7 +48,7 @@ def test_a_cut_ego_graph_keeps_near_nodes_and_is_drawn_by_the_seed() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_whole_document_tells_every_hop_and_every_edge_once(seed: int) -> None:
-    neighbours = network(seed)
+    neighbours = network(seed, 16, 26)
     for centre in range(len(neighbours)):
         graph = ego(neighbours, centre, 2, 10, seed)
         written = hierarchical(graph, texts(graph), 3)
@@ -73,7 +62,7 @@ def test_a_whole_document_tells_every_hop_and_every_edge_once(seed: int) -> None
 @pytest.mark.parametrize("budget", [2, 7, 12, 25, 60, 1000])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_edges_rebuilt_from_a_walk_are_all_among_the_nodes_it_read(seed: int, budget: int) -> None:
-    neighbours = network(seed)
+    neighbours = network(seed, 16, 26)
     for centre in range(len(neighbours)):
         graph = ego(neighbours, centre, 3, 100)
         written = walk(graph, texts(graph), 4, budget)

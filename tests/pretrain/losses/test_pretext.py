@@ -7,33 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from stages.common.errors import UserError
-from stages.encoders.core.encoder import Encoder
 from stages.pretrain.core.objective import Batch
 from stages.pretrain.objectives.pretext import Pretext, told_apart, told_right
 from stages.views.core.base import Key
 from tests.oracles import cutpaste as slow
-
-
-class Flat(nn.Module):
-    """A stand-in encoder: one linear map."""
-
-    width = 5
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.map = nn.Linear(12, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h: Tensor = self.map(x.flatten(1))
-        return h
-
-
-def encoder() -> Encoder:
-    torch.manual_seed(0)
-    return Flat()  # type: ignore[return-value]
+from tests.pretrain.flat import encoder
 
 
 def batch(n: int = 10, views: int = 3) -> Batch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from stages.common.errors import UserError
 from stages.encoders.core.encoder import Encoder
@@ -15,27 +14,9 @@ from stages.pretrain.objectives.diet import DIET
 from stages.views.core.base import Key
 from tests.oracles import diet as slow
 from tests.pretrain.conftest import Pretrain
+from tests.pretrain.flat import encoder
 
 ITEMS = 20
-
-
-class Flat(nn.Module):
-    """A stand-in encoder: one linear map."""
-
-    width = 5
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.map = nn.Linear(12, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h: Tensor = self.map(x.flatten(1))
-        return h
-
-
-def encoder() -> Encoder:
-    torch.manual_seed(0)
-    return Flat()  # type: ignore[return-value]
 
 
 def objective(net: Encoder, smoothing: float = 0.8) -> DIET:

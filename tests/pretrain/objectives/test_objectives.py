@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from stages.common import registry
 from stages.common.errors import UserError
@@ -17,6 +16,7 @@ from stages.pretrain.core.objective import Batch, Objective
 from stages.pretrain.objectives.lejepa import to_mean
 from stages.views.core.base import Key
 from tests.oracles import losses as slow
+from tests.pretrain.flat import encoder
 
 TRAINED = ["simclr", "vicreg", "lejepa"]
 SMALL: dict[str, dict[str, object]] = {
@@ -25,25 +25,6 @@ SMALL: dict[str, dict[str, object]] = {
     "lejepa": {"hidden": 8, "out": 6, "slices": 12},
     "none": {},
 }
-
-
-class Flat(nn.Module):
-    """A stand-in encoder: one linear map."""
-
-    width = 5
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.map = nn.Linear(12, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h: Tensor = self.map(x.flatten(1))
-        return h
-
-
-def encoder() -> Encoder:
-    torch.manual_seed(0)
-    return Flat()  # type: ignore[return-value]
 
 
 def make(name: str, net: Encoder, **args: object) -> Objective:
