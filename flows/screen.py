@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from flows import verdicts
+from flows import leaks, verdicts
 from flows.board import Board
 from flows.steps import Step
 from stages.common.workspace import Workspace
@@ -145,6 +145,7 @@ def summary(outcome: Outcome, workspace: Workspace) -> Iterator[str]:
     found = [row.verdict for row in verdicts.read(workspace)]
     if found:
         yield "claims: " + ", ".join(f"{found.count(v)} {v}" for v in sorted(set(found)))
+    yield from leaks.lines(workspace)
     for note in outcome.notes:
         yield f"note: {note}"
     page = workspace.page / "index.html"

@@ -132,6 +132,7 @@ class EncoderPlan(Variant):
     optim: OptimPlan = field(default_factory=OptimPlan)
     use: Literal["start", "teacher"] = "start"  # what a parent encoder is: where the weights start, or a frozen teacher
     splits: list[str] = field(default_factory=lambda: ["train"])
+    transductive: bool = False  # declares that it trains on items that tasks are judged on (never on their labels)
     pairs: str | None = None  # a column: items of the same value are each other's positives
     side: list[str] = field(default_factory=list)  # columns that the objective is handed beside the views
     media: str | None = None  # the media column; not needed when there is one

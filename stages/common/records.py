@@ -1,6 +1,7 @@
 """The record of a node: what it was given, what it made, how long it took. The truth of which MLflow shows a view.
 
 data/records/<stage>/<key>/record.json, and series.parquet (seed, step, name, value, at) where values were logged by step.
+A stage may add tables of its own.
 Whatever varies from run to run (clocks, durations, machine) lives here and only here.
 """
 
@@ -44,6 +45,7 @@ class Record:
     details: dict[str, Any] = field(default_factory=dict)  # stage's own: corpus card, shapes, counts
     device: str = "cpu"
     series: list[tuple[int, int, str, float, float]] = field(default_factory=list)
+    tables: dict[str, Any] = field(default_factory=dict)  # further Arrow tables, by file name
     started: float = field(default_factory=time.time)
 
     def metric(self, name: str, value: float, *, seed: int | None = None, slice: str = "all", n: int | None = None) -> None:
@@ -56,7 +58,7 @@ class Record:
             self.warnings.append(text)
 
     def write(self, folder: Path) -> None:
-        """Writes record.json (and series.parquet) into an existing folder."""
+        """Writes record.json, and series.parquet and tables where there are any, into an existing folder."""
         ended = time.time()
         self.timings.setdefault("total_s", ended - self.started)
         write_json(
@@ -84,6 +86,10 @@ class Record:
         )
         if self.series:
             _write_series(folder / "series.parquet", self.series)
+        for name, table in self.tables.items():
+            import pyarrow.parquet as pq
+
+            pq.write_table(table, folder / name, compression="zstd")
 
 
 def peak_memory_mb() -> float:

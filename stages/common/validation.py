@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stages.common import registry
+from stages.common import leakage, registry
 from stages.common.claim import ClaimPlan
 from stages.common.errors import UserError, unknown
 from stages.common.media import SPECIAL
@@ -65,6 +65,7 @@ def validate(plan: Plan) -> None:
     for name, task in plan.tasks.items():
         _task(name, task, plan)
     _acyclic("tasks", "support", {name: t.support for name, t in plan.tasks.items()})
+    leakage.check(plan)
     for name, system in plan.systems.items():
         for claim_name, claim in system.claims.items():
             _claim(f"systems.{name}.claims.{claim_name}", claim, plan.tasks_of(name))

@@ -20,6 +20,7 @@ from stages.common.workspace import Workspace
 
 def work(job: stage.Job) -> None:
     """Gets a corpus, checks every item, splits it by group and writes it as Parquet with a card."""
+    from stages.common import contents
     from stages.ingest.core import build, gather  # here, so that `--help` and a wrong key answer at once
     from stages.ingest.core.item import Context
 
@@ -42,6 +43,8 @@ def work(job: stage.Job) -> None:
         raise
     shutil.rmtree(job.work, ignore_errors=True)
     _note(record, as_plain(card))
+    if (held := build.contents(gathered, chosen)) is not None:
+        record.tables[contents.NAME] = held
     record.details["reused_blocks"] = gathered.reused
 
 

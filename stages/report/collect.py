@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.common import atomic
+from stages.common import atomic, contents
 from stages.common.errors import ContractError
 from stages.common.plan import SECTIONS
 from stages.common.records import SERIES
@@ -26,6 +26,7 @@ class Node:
     key: str
     record: dict[str, Any]
     series: dict[str, Curve] = field(default_factory=dict)  # by the name of what was logged
+    contents: Any = None  # of an ingest: the digests of its rows (an Arrow table)
 
     @property
     def id(self) -> str:
@@ -72,7 +73,8 @@ def collect(inputs: Mapping[str, Path]) -> Found:
             shown[rest] = exhibits.read(folder, systems[rest])
         else:
             stage, _, key = rest.partition("/")
-            nodes.append(Node(stage, key, _mapping(folder / "record.json"), _series(folder / "series.parquet")))
+            held = contents.read(folder / contents.NAME) if stage == "ingest" else None
+            nodes.append(Node(stage, key, _mapping(folder / "record.json"), _series(folder / "series.parquet"), held))
     return Found(systems, maps, nodes, shown)
 
 

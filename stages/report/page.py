@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.report import curves, exhibits, forest, show, sweeps
+from stages.report.audit import audit
 from stages.report.collect import Found, Node
 from stages.report.lineage import HEIGHT, TOP, WIDTH, Lineage
 
@@ -18,6 +19,11 @@ VERDICTS = {"holds": "✓", "contradicted": "✕", "open": "○"}
 
 def render(found: Found) -> str:
     """index.html as one text: styles, scripts and data inside, nothing fetched. Text from data is escaped."""
+    return lay_out(content(found))
+
+
+def lay_out(shown: dict[str, Any]) -> str:
+    """The same of the page's content."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -31,7 +37,7 @@ def render(found: Found) -> str:
     def asset(name: str) -> Markup:  # ours, so not escaped
         return Markup((ASSETS / name).read_text(encoding="utf-8"))
 
-    return environment.get_template("page.html.j2").render(asset=asset, **content(found)) + "\n"
+    return environment.get_template("page.html.j2").render(asset=asset, **shown) + "\n"
 
 
 def content(found: Found) -> dict[str, Any]:
@@ -57,6 +63,7 @@ def content(found: Found) -> dict[str, Any]:
         "lineage": lineage,
         "box": {"width": WIDTH, "height": HEIGHT, "top": TOP},
         "mlflow": MLFLOW,
+        "audit": audit(found.nodes, lineage),
         "versions": _versions(found.nodes),
         "data": _data(found, lineage, simulated, variants) | {"sweeps": [_drawn(s) for s in compared]},
     }

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.common.contents import MOST, table
 from stages.common.corpus import KEYS, Card, Column, CorpusWriter, write_card
 from stages.common.errors import UserError, unknown
 from stages.common.plan import CorpusPlan
@@ -52,6 +53,14 @@ def choose(gathered: Gathered, plan: CorpusPlan) -> Chosen:
     for name in sorted(set(assigned) - set(kept)):
         raise UserError(f"nothing is left of the split {name!r}", where="duplicates", do="report duplicates, do not drop them")
     return Chosen(np.array(order, np.int64), [ids[i] for i in order], [groups[i] for i in order], kept, card)
+
+
+def contents(gathered: Gathered, chosen: Chosen) -> pa.Table | None:
+    """Digests of the chosen rows, by which corpora are compared; None where there are too many."""
+    if len(chosen.ids) > MOST:
+        return None
+    digests = gathered.rows.column("content")
+    return table(chosen.splits, chosen.ids, chosen.groups, [digests[i] for i in chosen.rows])
 
 
 def write(gathered: Gathered, chosen: Chosen, plan: CorpusPlan, name: str, folder: Path) -> Card:

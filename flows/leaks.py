@@ -1,0 +1,25 @@
+"""What the report's leakage audit found and no plan declares, as lines for a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from stages.common.workspace import Workspace
+
+_WORDS = {"content": "with the same media", "id": "with the same id", "group": "of the same group"}
+
+
+def lines(workspace: Workspace) -> Iterator[str]:
+    """One line for each training set that holds test items; nothing where the audit is missing or damaged."""
+    try:
+        found = json.loads((workspace.page / "audit.json").read_bytes())["found"]
+        for seen in found:
+            by = seen["by"]
+            counts = [f"{seen[key]} {words}" for key, words in _WORDS.items() if seen[key]]
+            if not by["declared"]:
+                where = f"{by['corpus']} ({', '.join(by['splits'])})"
+                judged = f"{seen['of']} test items of {seen['corpus']}"
+                yield f"leak: of {judged} {by['who']} was trained on {', '.join(counts)}: {where}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return
