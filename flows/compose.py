@@ -20,8 +20,6 @@ from stages.common.plan import SECTIONS, Plan
 from stages.common.schema import build
 from stages.common.workspace import Workspace
 
-HEADER = "# Composed from params/ by `prelude plan`; do not edit: change params/ and compose again.\n"
-
 
 def systems(root: Path) -> list[str]:
     """The systems there are: params/system/<id>.yaml."""
@@ -99,7 +97,7 @@ def text(data: dict[str, Any]) -> str:
     """params.yaml's content."""
     import yaml
 
-    return HEADER + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+    return plan.COMPOSED + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120) + plan.END
 
 
 def write(root: Path, chosen: Sequence[str], overrides: Sequence[str] = (), size: str = SMALL) -> Plan:

@@ -9,7 +9,7 @@ from pathlib import Path
 from flows.sweep import choices, space, variants
 from flows.sweep.variants import Spread
 from stages.common.errors import UserError, unknown
-from stages.common.plan import SECTIONS
+from stages.common.plan import COMPOSED, SECTIONS
 from stages.common.workspace import Workspace
 
 RANKME = "rankme"
@@ -69,8 +69,8 @@ def write(root: Path, made: Spread, axes: Sequence[str]) -> None:
     from flows import compose
     from stages.common import atomic
 
-    head = f"{compose.HEADER}# Swept over {' '.join(' '.join(axes).split())} by `prelude sweep`.\n"
-    atomic.write_text(root / "params.yaml", head + compose.text(made.data).removeprefix(compose.HEADER))
+    head = f"{COMPOSED}# Swept over {' '.join(' '.join(axes).split())} by `prelude sweep`.\n"
+    atomic.write_text(root / "params.yaml", head + compose.text(made.data).removeprefix(COMPOSED))
     compose.set_aside(Workspace(root), made.plan)
 
 

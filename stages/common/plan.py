@@ -237,6 +237,10 @@ class Plan:
         return {k: t for k, t in self.tasks.items() if t.system == system}
 
 
+COMPOSED = "# Composed from params/ by `prelude plan`; do not edit: change params/ and compose again.\n"
+END = "...\n"  # of a YAML document: what `prelude plan` wrote and does not end so was cut
+
+
 def read(path: Path) -> dict[str, Any]:
     """The plan file as plain data: YAML, or JSON (which needs no YAML library). Raises UserError."""
     try:
@@ -245,6 +249,8 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"the plan cannot be read: {error.strerror}", where=path, do="write it with `prelude plan`") from None
     except UnicodeDecodeError as error:
         raise UserError(f"the plan is not UTF-8: {error}", where=path) from None
+    if text.startswith(COMPOSED) and not text.rstrip().endswith(END.strip()):
+        raise UserError("the plan is cut short: its end is missing", where=path, do="write it again with `prelude plan`")
     data = _json(text, path) if path.suffix == ".json" else _yaml(text, path)
     if not isinstance(data, dict):
         raise UserError("the plan is empty", where=path, do="write it with `prelude plan`")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flows import compose
 from stages.common import plan
 from stages.common.errors import UserError
 from stages.common.plan import EncoderPlan, Plan
@@ -184,6 +185,22 @@ def test_a_damaged_plan_file_is_named(tmp_path: Path, name: str, text: str, what
     with pytest.raises(UserError) as caught:
         plan.load(tmp_path / name)
     assert caught.value.what.startswith(what) and caught.value.where == str(tmp_path / name)
+
+
+def test_a_composed_plan_that_was_cut_is_never_taken_for_a_smaller_one(tmp_path: Path) -> None:
+    data = {"tracking": {"experiment": "prelude"}, "corpora": {}, "compute": {"jobs": 12}}
+    whole = compose.text(data)
+    assert plan.read(put(tmp_path / "p.yaml", whole)) == data
+    for length in range(len(whole) - 1):  # without the last line's end it is whole
+        with pytest.raises(UserError):
+            plan.read(put(tmp_path / "p.yaml", whole[:length]))
+    by_hand = whole.removeprefix(plan.COMPOSED).removesuffix(plan.END)
+    assert plan.read(put(tmp_path / "p.yaml", by_hand)) == data
+
+
+def put(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
 
 
 def test_a_missing_plan_says_how_to_write_one(tmp_path: Path) -> None:

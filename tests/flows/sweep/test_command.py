@@ -42,7 +42,7 @@ def test_the_plan_has_the_variants_and_its_base_as_it_was(root: Path, capsys: Ca
     )
     assert plan.load(root / "params.yaml").tasks["probe__strength_0_1"].variant_of == "probe"
     head = (root / "params.yaml").read_text().splitlines()[:2]
-    assert head == [compose.HEADER.strip(), f"# Swept over {STRENGTH}=0.1,0.25 by `prelude sweep`."]
+    assert head == [plan.COMPOSED.strip(), f"# Swept over {STRENGTH}=0.1,0.25 by `prelude sweep`."]
 
 
 def test_words_are_axes_systems_and_targets(root: Path, capsys: Capture, asked: list[tuple[object, dict[str, object]]]) -> None:
