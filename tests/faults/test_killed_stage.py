@@ -10,7 +10,6 @@ import pytest
 
 from stages.common import atomic
 from stages.common.workspace import Workspace
-from tests.faults import pipeline
 from tests.faults.pipeline import NODES, Ended, content, run, strays, target
 
 pytestmark = pytest.mark.slow
@@ -24,17 +23,6 @@ NAMED = {
     "between the output and its record": r"os\.mkdir data/records/\w+/\.",
     "before the record takes its place": r"os\.rename data/records/\S+\.tmp-PID data/records/\S+$",
 }
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace in which every stage ran undisturbed."""
-    root = tmp_path_factory.mktemp("faults")
-    pipeline.write_plan(root)
-    pipeline.warm()
-    for stage in NODES:
-        assert run(root, stage).code == 0, (root / "said").read_text()
-    return root
 
 
 @pytest.fixture(params=NODES)
