@@ -1,4 +1,4 @@
-"""A flipped bit, in every kind of file: found, named, and never taken for a result; state that was cut never passes for whole."""
+"""A flipped bit, in every kind of file, is found, named, and never taken for a result; what was cut never passes for whole."""
 
 from __future__ import annotations
 
