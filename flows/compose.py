@@ -14,7 +14,7 @@ from typing import Any
 from flows.differences import differences
 from flows.grids import spread_grids
 from flows.scale import SMALL, scaled
-from stages.common import atomic, plan
+from stages.common import atomic, plan, secret
 from stages.common.errors import UserError, unknown
 from stages.common.plan import SECTIONS, Plan
 from stages.common.schema import build
@@ -88,6 +88,7 @@ def make(root: Path, chosen: Sequence[str], overrides: Sequence[str] = (), size:
     """Composes, scales, spreads grids, unites, types and validates. Returns the plan as plain data and typed."""
     plans = {name: scaled(compose(root, name, overrides), name, size) for name in dict.fromkeys(chosen)}
     data = unite({name: spread_grids(one, name) for name, one in plans.items()})
+    secret.refuse(data)
     typed = build(Plan, data, "params.yaml")
     plan.validate(typed)
     return data, typed

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from stages.common import secret
 from stages.common.claim import ClaimPlan
 from stages.common.compute import ComputePlan
 from stages.common.errors import UserError, unknown
@@ -254,6 +255,7 @@ def read(path: Path) -> dict[str, Any]:
     data = _json(text, path) if path.suffix == ".json" else _yaml(text, path)
     if not isinstance(data, dict):
         raise UserError("the plan is empty", where=path, do="write it with `prelude plan`")
+    secret.refuse(data)
     return data
 
 
