@@ -4,13 +4,14 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .peers
+TOOLS := .tools
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: setup run test test-ray soak lint ui bench bench-quick clean
+.PHONY: setup run test test-ray soak lint ui bench bench-quick sbom clean
 
 setup: $(VENV)/.installed
 
@@ -51,6 +52,17 @@ bench-quick: setup $(PEERS)/.installed  ## every benchmark at tiny size, to see 
 
 $(PEERS)/.installed: benchmarks/peers.txt
 	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(PEERS) -r benchmarks/peers.txt
+	@touch $@
+
+sbom: setup $(TOOLS)/.installed  ## dist/: what the environment is made of (CycloneDX), under which licences, with which known flaws
+	@mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible -o dist/sbom.json
+	$(TOOLS)/bin/pip-licenses --python $(BIN)/python --order=license --format=plain --output-file dist/licences.txt
+	$(TOOLS)/bin/pip-audit --no-deps --disable-pip -r constraints.txt --progress-spinner off > dist/audit.txt
+
+$(TOOLS)/.installed: .ci/tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install -q --no-deps -r .ci/tools.txt
 	@touch $@
 
 clean:  ## outputs and work state; the environment and DVC's cache stay
