@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.common.checksums import UNREADABLE
 from stages.common.errors import ContractError
 
 NAME = "contents.parquet"
@@ -32,7 +33,7 @@ def read(path: Path) -> pa.Table | None:
         return None
     try:
         found = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise ContractError(f"the table cannot be read: {error}", where=path, do="run the ingest again") from None
     if not found.schema.equals(SCHEMA):
         raise ContractError("the table has other columns than expected", where=path, do="run the ingest again")

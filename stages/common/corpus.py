@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.common import atomic
+from stages.common.checksums import CHECKED, UNREADABLE, WRITTEN
 from stages.common.column import FILE, Column
 from stages.common.errors import ContractError, unknown
 from stages.common.schema import as_plain, build
@@ -132,7 +133,7 @@ class CorpusWriter:
         table = pa.Table.from_batches(self._pending, self.schema)
         if self._writer is None:
             name = f"part-{len(self.shards):05d}.parquet"
-            self._writer = pq.ParquetWriter(self.folder / name, self.schema, compression="zstd", compression_level=1)
+            self._writer = pq.ParquetWriter(self.folder / name, self.schema, compression="zstd", compression_level=1, **WRITTEN)
             self.shards.append(name)
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
         self._written += self._bytes
@@ -183,7 +184,7 @@ class Corpus:
     def _check(self, path: Path) -> None:
         try:
             found = pq.read_schema(path)
-        except (OSError, pa.ArrowException) as error:
+        except UNREADABLE as error:
             raise ContractError(f"the shard is no readable Parquet: {error}", where=path, do="run the ingest again") from None
         for column in self.card.columns:
             if column.name not in found.names:
@@ -192,7 +193,7 @@ class Corpus:
                 raise ContractError(f"column {column.name!r} is {stored}, expected {column.type}", where=path)
         loose = [c.name for c in self.card.columns if c.role not in _NULLABLE and found.field(c.name).nullable]
         if loose:  # written by other hands: ours declare it, and Parquet keeps to it
-            for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(4096, columns=loose):
+            for batch in pq.ParquetFile(path, pre_buffer=False, **CHECKED).iter_batches(4096, columns=loose):
                 self._no_nulls(batch, path)
 
     def table(self, columns: Sequence[str], splits: Sequence[str] | None = None) -> pa.Table:
@@ -202,30 +203,40 @@ class Corpus:
     def batches(
         self, columns: Sequence[str], splits: Sequence[str] | None = None, rows: int = 4096
     ) -> Iterator[pa.RecordBatch]:
-        """Streams record batches of at most `rows` rows; memory stays that of a few row groups: none is read ahead."""
+        """Streams record batches of at most `rows` rows; memory stays that of a few row groups: none is read ahead.
+
+        Raises ContractError for a damaged shard, for nulls, and at the end where rows are missing.
+        """
         for split in splits or ():
             if split not in self.card.counts:
                 raise unknown("split", split, self.card.counts, where=self.folder)
         wanted = [self.card.column(c).name for c in columns]
         read = wanted if "split" in wanted else [*wanted, "split"]
+        seen = 0
         for path in self.files:
             try:
-                for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(rows, columns=read):
+                for batch in pq.ParquetFile(path, pre_buffer=False, **CHECKED).iter_batches(rows, columns=read):
                     kept = batch
                     if splits is not None:
                         kept = batch.filter(pc.is_in(batch.column("split"), value_set=pa.array(splits, pa.string())))
                     self._no_nulls(kept, path)
+                    seen += kept.num_rows
                     if kept.num_rows:
                         yield kept.select(wanted)
-            except (OSError, pa.ArrowException) as error:
+            except UNREADABLE as error:
                 raise ContractError(f"the shard is damaged: {error}", where=path, do="run the ingest again") from None
+        if seen != self.count(splits):
+            what = f"the shards hold {seen} such rows, the card counts {self.count(splits)}"
+            raise ContractError(what, where=self.folder, do="run the ingest again")
 
     def row_group(self, shard: int, group: int, columns: Sequence[str]) -> pa.RecordBatch:
         """Columns of one row group of a shard, whole. Raises ContractError where it is damaged or holds nulls."""
         path = self.files[shard]
         try:
-            table = pq.ParquetFile(path, pre_buffer=False).read_row_group(group, columns=list(columns), use_threads=False)
-        except (OSError, pa.ArrowException) as error:
+            table = pq.ParquetFile(path, pre_buffer=False, **CHECKED).read_row_group(
+                group, columns=list(columns), use_threads=False
+            )
+        except UNREADABLE as error:
             raise ContractError(f"the shard is damaged: {error}", where=path, do="run the ingest again") from None
         arrays = [table[name].chunk(0) if table[name].num_chunks == 1 else table[name].combine_chunks() for name in columns]
         batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))

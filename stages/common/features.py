@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.common import atomic
+from stages.common.checksums import CHECKED, UNREADABLE, WRITTEN
 from stages.common.errors import ContractError, unknown
 from stages.common.schema import build
 
@@ -70,6 +71,7 @@ def writer(path: Path, dimension: int, dtype: str) -> pq.ParquetWriter:
         compression_level=1,
         use_dictionary=["id", "split"],
         use_byte_stream_split=["embedding.list.element"],
+        **WRITTEN,
     )
 
 
@@ -105,7 +107,7 @@ def read(folder: Path, seed: int, *, splits: Sequence[str] | None = None, layer:
             raise unknown("split", split, about.counts, where=folder)
     try:
         return _read(folder, chosen, about, splits, layer)
-    except (OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise ContractError(f"the features are damaged: {error}", where=folder, do="run the extract again") from None
 
 
@@ -117,7 +119,7 @@ def _read(folder: Path, seed: int, about: FeaturesInfo, splits: Sequence[str] | 
     names: list[pa.Array] = []
     at = 0
     for path in sorted((folder / f"seed={seed}").glob("part-*.parquet")):
-        file = pq.ParquetFile(path, pre_buffer=False)  # else Arrow keeps all that it has read of the file
+        file = pq.ParquetFile(path, pre_buffer=False, **CHECKED)  # else Arrow keeps all that it has read of the file
         if file.schema_arrow != schema(about.dimension, about.dtype):
             raise ContractError(f"unexpected columns: {file.schema_arrow}", where=path, do="run the extract again")
         for chunk in file.iter_batches(_BATCH_ROWS, use_threads=False):

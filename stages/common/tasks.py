@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.common import atomic
+from stages.common.checksums import CHECKED, UNREADABLE, WRITTEN
 from stages.common.errors import ContractError
 from stages.common.schema import as_plain, build
 
@@ -122,7 +123,7 @@ class Predictions:
 
 def write(folder: Path, result: TaskResult, predictions: list[Predictions]) -> None:
     """Writes both files into an existing folder; equal results give equal bytes."""
-    with pq.ParquetWriter(folder / PREDICTIONS, SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(folder / PREDICTIONS, SCHEMA, compression="zstd", **WRITTEN) as writer:
         for p in predictions:
             n = len(p.ids)
             if p.score is None:
@@ -158,8 +159,8 @@ def read_predictions(folder: Path, seed: int, slice: str) -> Predictions:
     """The predictions of one seed at one label share. Raises ContractError where there are none or they are damaged."""
     path = folder / PREDICTIONS
     try:
-        table = pq.read_table(path, filters=[("seed", "=", seed), ("slice", "=", slice)])
-    except (OSError, pa.ArrowException) as error:
+        table = pq.read_table(path, filters=[("seed", "=", seed), ("slice", "=", slice)], **CHECKED)
+    except UNREADABLE as error:
         raise ContractError(f"the predictions cannot be read: {error}", where=path, do="run the fit again") from None
     if table.schema != SCHEMA:
         raise ContractError(f"unexpected columns: {table.schema}", where=path, do="run the fit again")

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.common import atomic
+from stages.common.checksums import UNREADABLE
 from stages.common.errors import ContractError
 from stages.evaluate.judged import Judged
 
@@ -50,7 +51,7 @@ def _map(task: Judged) -> pa.Table:
 def _read(path: Path) -> pa.Table:
     try:
         table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise ContractError(f"the map cannot be read: {error}", where=path, do="run the fit again") from None
     missing = [c for c in COLUMNS if c not in table.schema.names]
     if missing:

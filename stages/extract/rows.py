@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stages.common.checksums import CHECKED, UNREADABLE
 from stages.common.corpus import Corpus
 from stages.common.errors import ContractError, UserError, unknown
 
@@ -59,7 +60,7 @@ def _groups(
     row = item = 0
     for path in corpus.files:
         try:
-            file = pq.ParquetFile(path)
+            file = pq.ParquetFile(path, **CHECKED)
             for group in range(file.num_row_groups):
                 splits = file.read_row_group(group, columns=["split"])["split"]
                 chosen = _choose(splits, left)
@@ -72,7 +73,7 @@ def _groups(
                     yield row + kept, table
                 item += len(chosen)
                 row += len(splits)
-        except (OSError, pa.ArrowException) as error:
+        except UNREADABLE as error:
             raise ContractError(f"the shard is damaged: {error}", where=path, do="run the ingest again") from None
         if not any(left.values()):
             return

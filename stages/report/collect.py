@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common import atomic, contents
+from stages.common.checksums import UNREADABLE
 from stages.common.errors import ContractError
 from stages.common.plan import SECTIONS
 from stages.common.records import SERIES
@@ -91,14 +92,13 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 def _table(path: Path, columns: tuple[str, ...]) -> dict[str, list[Any]]:
     """A Parquet file's columns as lists; all empty where there is no file. Raises ContractError."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.is_file():
         return {c: [] for c in columns}
     try:
         table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise ContractError(f"the table cannot be read: {error}", where=path, do="run its stage again") from None
     missing = [c for c in columns if c not in table.schema.names]
     if missing:

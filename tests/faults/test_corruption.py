@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from flows import verify
-from stages.common import atomic, live
+from stages.common import atomic, features, live, tasks
+from stages.common.corpus import Corpus
 from stages.common.errors import ContractError
 from stages.pretrain.core import snapshot
 
@@ -104,3 +105,27 @@ def test_live_events_cut_at_any_byte_are_the_whole_ones_before_it(tmp_path: Path
         ended = whole[:length].count(b"\n")
         assert len(found) in (ended, ended + 1)  # a last line may lack its end alone
     assert json.loads(whole.splitlines()[2]) == events[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["corpus", "features", "predictions"])
+def test_a_bit_that_flips_in_a_table_is_never_read_as_another_value(made: Path, kind: str) -> None:
+    folder, read = {
+        "corpus": (made / "data/corpora/digits", lambda at: Corpus(at).table(["id", "split", "digit", "image"]).to_pydict()),
+        "features": (made / "data/features/simclr", lambda at: _plain(features.read(at, 0))),
+        "predictions": (made / "data/tasks/quickstart/probe_simclr", lambda at: _plain(tasks.read_predictions(at, 0, "all"))),
+    }[kind]
+    (path,) = folder.rglob("*.parquet")
+    whole, draw, refused = read(folder), random.Random(kind), 0
+    for _ in range(150):
+        with flipped(path, draw.randrange(path.stat().st_size), draw.randrange(8)):
+            try:
+                assert read(folder) == whole  # in what no value depends on, such as statistics
+            except ContractError:
+                refused += 1
+    assert refused > 75
+
+
+def _plain(value: object) -> dict[str, object]:
+    """A result's arrays as lists, so that they can be compared."""
+    return {name: array.tolist() if hasattr(array, "tolist") else array for name, array in vars(value).items()}

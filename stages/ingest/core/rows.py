@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from stages.common.checksums import UNREADABLE
 from stages.common.errors import UserError, unknown
 from stages.ingest.core.files import File
 from stages.ingest.core.item import Broken
@@ -83,7 +84,6 @@ def _jsonl(file: File, needed: Collection[str], names: list[str] | None, delimit
 
 
 def _parquet(file: File, needed: Collection[str], names: list[str] | None, delimiter: str | None) -> Iterator[Row | Broken]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with file.seekable() as stream:
@@ -92,7 +92,7 @@ def _parquet(file: File, needed: Collection[str], names: list[str] | None, delim
             _check(needed, table.schema_arrow.names, file)
             for batch in table.iter_batches(1024):
                 yield from batch.to_pylist()
-        except (OSError, pa.ArrowException) as error:
+        except UNREADABLE as error:
             raise UserError(f"the file is no readable Parquet: {str(error).splitlines()[0]}", where=file.path) from None
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from stages.common.checksums import UNREADABLE
 from stages.common.corpus import Column
 from stages.common.errors import UserError, unknown
 from stages.common.registry import part
@@ -101,13 +102,12 @@ class HuggingFace:
 
 
 def _features(file: File) -> dict[str, Any]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with file.seekable() as stream:
         try:
             metadata = pq.read_schema(stream).metadata or {}
-        except (OSError, pa.ArrowException):
+        except UNREADABLE:
             raise UserError("the file is no readable Parquet", where=file.path, do="fetch it again") from None
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})

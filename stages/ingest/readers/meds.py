@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from stages.common.checksums import UNREADABLE
 from stages.common.corpus import Column
 from stages.common.errors import UserError, unknown
 from stages.common.registry import part
@@ -90,7 +91,7 @@ class Meds:
         with file.seekable() as stream:
             try:
                 table = pq.read_table(stream)
-            except (OSError, pa.ArrowException):
+            except UNREADABLE:
                 raise UserError("the file is no readable Parquet", where=file.path) from None
         for name in self.names:
             if name not in table.column_names:
