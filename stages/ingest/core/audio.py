@@ -80,7 +80,7 @@ def decode(data: bytes, max_seconds: float) -> tuple[np.ndarray, int]:
 
 
 def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
-    """(T,) float32 at `rate` to (ceil(T to / rate),) at `to`, by a polyphase filter. Raises BadItem where it would be too long."""
+    """(T,) float32 at `rate` to (ceil(T to / rate),) at `to`, by a polyphase filter. Raises BadItem: too long a filter."""
     from scipy.signal import resample_poly  # slow to import: only where rates differ
 
     common = gcd(rate, to)

@@ -30,7 +30,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Broken:
-    """An item that cannot be used, and why, on one short line. `reason` names no path of this machine and no address in memory."""
+    """An item that cannot be used, and why, on one short line that names no path of this machine and no address in memory."""
 
     item: str
     reason: str

@@ -59,14 +59,24 @@ def archives() -> list[Hostile]:
         found.append(Hostile(f"archives/a tar with {name}", given, tar_of, "s.tar.gz", outcomes, says))
     bombs: list[tuple[str, str, Callable[[Path], None], str]] = [
         ("a zip of 600 MB of zeros", "s.zip", lambda folder: _zip_bomb(folder / "s.zip", 600 << 20), "times its size"),
-        ("a zip of 300 MB of zeros beside noise", "s.zip", lambda folder: _zip_bomb(folder / "s.zip", 300 << 20, 400_000), "times its size"),
+        (
+            "a zip of 300 MB of zeros beside noise",
+            "s.zip",
+            lambda folder: _zip_bomb(folder / "s.zip", 300 << 20, 400_000),
+            "times its size",
+        ),
         ("a zip that states another size", "s.zip", _lying_zip, ""),
         ("a zip of a packing nobody knows", "s.zip", lambda folder: _patched_zip(folder / "s.zip", 10, b"\x63\0"), "damaged"),
         ("an encrypted zip", "s.zip", lambda folder: _patched_zip(folder / "s.zip", 8, b"\x01\0"), "encrypted"),
-        ("a tar of 20 GB that is all hole", "s.tar", lambda folder: (folder / "s.tar").write_bytes(_sparse(20 << 30)) and None, ""),
+        (
+            "a tar of 20 GB that is all hole",
+            "s.tar",
+            lambda folder: (folder / "s.tar").write_bytes(_sparse(20 << 30)) and None,
+            "",
+        ),
         ("a gzip in a gzip in a gzip", "s.tar.gz", lambda folder: _nested_gzip(folder / "s.tar.gz"), ""),
         ("a tar that is a text", "s.tar", lambda folder: (folder / "s.tar").write_text("no archive at all" * 99) and None, ""),
-    ]  # fmt: skip
+    ]
     found += [Hostile(f"archives/{name}", given, files, archive, REFUSED, says) for name, archive, files, says in bombs]
     return found
 

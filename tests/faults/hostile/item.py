@@ -19,7 +19,7 @@ LONG = 1_000_000  # characters
 
 @dataclass(frozen=True)
 class Hostile:
-    """files: what lies in the source's folder, or a function that puts it there. archive: the file among them that is the source.
+    """files: what lies in the source's folder, or a function that puts it there. archive: that of them which is the source.
 
     outcomes: those that are right for this item; where it is hostile by hand, there is one. ids: of rows that must be in the
     corpus with the media that the sound source `sound` gives them, since nothing of theirs was touched.

@@ -28,18 +28,24 @@ def pictures() -> list[Hostile]:
         "a BMP of 2 ** 30 rows": (_bmp(100, 2**30), ""),
         "a BMP of negative size": (_bmp(-100, -100), ""),
         "a TIFF whose directory is its own next": (b"II*\0\x08\0\0\0\0\0\x08\0\0\0", ""),
-        "a TIFF of 2 ** 31 strips": (_tiff({256: 100, 257: 100, 258: 8, 259: 1, 262: 1, 273: 2**31 - 1, 278: 1, 279: 2**31 - 1}), ""),
+        "a TIFF of 2 ** 31 strips": (
+            _tiff({256: 100, 257: 100, 258: 8, 259: 1, 262: 1, 273: 2**31 - 1, 278: 1, 279: 2**31 - 1}),
+            "",
+        ),
         "a TIFF of 60,000 x 60,000": (_tiff({256: 60_000, 257: 60_000, 258: 8, 259: 1, 262: 1, 273: 8, 278: 1, 279: 8}), ""),
         "an HTML page": (b"<html><body>404</body></html>", "not an image"),
         "PostScript, which runs programs": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(ls) run\n", "not an image"),
-        "an SVG with an entity of a file": (b'<!DOCTYPE s [<!ENTITY x SYSTEM "file:///etc/passwd">]><svg>&x;</svg>', "not an image"),
+        "an SVG with an entity of a file": (
+            b'<!DOCTYPE s [<!ENTITY x SYSTEM "file:///etc/passwd">]><svg>&x;</svg>',
+            "not an image",
+        ),
         "a zip called png": (b"PK\x03\x04" + bytes(60), "not an image"),
         "nothing": (b"", "empty file"),
         "one byte": (b"\x89", "not an image"),
         "a JPEG cut in its header": (picture(0, kind="JPEG")[:40], ""),
         "a JPEG of 65,500 x 65,500": (_resized_jpeg(65_500, 65_500), "above the limit"),
         "a WEBP whose size lies": (b"RIFF\xff\xff\xff\xffWEBPVP8L" + bytes(40), ""),
-    }  # fmt: skip
+    }
     found = []
     for store in ("encoded", "pixels"):
         for name, (data, says) in bad.items():

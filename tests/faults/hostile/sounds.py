@@ -20,7 +20,11 @@ def sounds() -> list[Hostile]:
         "NaN": (wav_bytes(odd, 8000), QUARANTINE, "not finite"),
         "infinity": (wav_bytes(np.nan_to_num(odd, nan=np.inf), 8000), QUARANTINE, "not finite"),
         "numbers near the largest": (wav_bytes(np.full(90, 3e38, np.float32), 8000), both, ""),
-        "two channels that overflow together": (_wav(channels=2, bits=32, code=3, body=np.full(200, 3e38, "<f4").tobytes()), both, ""),
+        "two channels that overflow together": (
+            _wav(channels=2, bits=32, code=3, body=np.full(200, 3e38, "<f4").tobytes()),
+            both,
+            "",
+        ),
         "silence": (_wav(), CORPUS, ""),
         "no samples": (_wav(body=b""), QUARANTINE, "no samples"),
         "a header that states more": (_wav(stated=10**6), QUARANTINE, "truncated"),
@@ -41,9 +45,13 @@ def sounds() -> list[Hostile]:
         "half a header": (_wav()[:20], QUARANTINE, ""),
         "chunks of no size without end": (b"RIFF\xff\xff\xff\xffWAVE" + b"junk\0\0\0\0" * 9999, QUARANTINE, ""),
         "an MP3 that is none": (b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + bytes(200), QUARANTINE, ""),
-        "a FLAC of 68 billion samples": (b"fLaC\x80\0\0\x22\x10\0\x10\0" + bytes(6) + b"\x0a\xc4\x42\xff\xff\xff\xff\xff" + bytes(16), QUARANTINE, ""),
+        "a FLAC of 68 billion samples": (
+            b"fLaC\x80\0\0\x22\x10\0\x10\0" + bytes(6) + b"\x0a\xc4\x42\xff\xff\xff\xff\xff" + bytes(16),
+            QUARANTINE,
+            "",
+        ),
         "noise": (np.random.default_rng(0).bytes(5000), QUARANTINE, "no audio of a known format"),
-    }  # fmt: skip
+    }
     good = {f"s/{i}.wav": tone(i) for i in range(2)}
     found = []
     for name, (data, outcomes, says) in bad.items():

@@ -70,17 +70,37 @@ def parquets() -> list[Hostile]:
     """Parquet files of another schema than their reader's."""
     times = pa.array([1, 2], pa.timestamp("us"))
     meds: dict[str, dict[str, Any]] = {
-        "times that are text": {"subject_id": [1, 2], "time": ["soon", "late"], "code": ["a", "b"], "numeric_value": [1.0, 2.0]},
+        "times that are text": {
+            "subject_id": [1, 2],
+            "time": ["soon", "late"],
+            "code": ["a", "b"],
+            "numeric_value": [1.0, 2.0],
+        },
         "values that are text": {"subject_id": [1, 2], "time": times, "code": ["a", "b"], "numeric_value": ["x", "y"]},
         "codes that are numbers": {"subject_id": [1, 2], "time": times, "code": [1, 2], "numeric_value": [1.0, 2.0]},
         "codes that are lists": {"subject_id": [1, 2], "time": times, "code": [["a"], ["b"]], "numeric_value": [1.0, 2.0]},
         "subjects that are lists": {"subject_id": [[1], [2]], "time": times, "code": ["a", "b"], "numeric_value": [1.0, 2.0]},
-        "subjects that are nothing": {"subject_id": pa.nulls(2), "time": times, "code": ["a", "b"], "numeric_value": [1.0, 2.0]},
-        "times out of range": {"subject_id": [1, 2], "time": pa.array([2**62, 1], pa.timestamp("s")), "code": ["a", "b"], "numeric_value": [1.0, 2.0]},
-        "no rows": {"subject_id": pa.array([], pa.int64()), "time": times[:0], "code": pa.array([], pa.string()), "numeric_value": pa.array([], pa.float32())},
+        "subjects that are nothing": {
+            "subject_id": pa.nulls(2),
+            "time": times,
+            "code": ["a", "b"],
+            "numeric_value": [1.0, 2.0],
+        },
+        "times out of range": {
+            "subject_id": [1, 2],
+            "time": pa.array([2**62, 1], pa.timestamp("us")),
+            "code": ["a", "b"],
+            "numeric_value": [1.0, 2.0],
+        },
+        "no rows": {
+            "subject_id": pa.array([], pa.int64()),
+            "time": times[:0],
+            "code": pa.array([], pa.string()),
+            "numeric_value": pa.array([], pa.float32()),
+        },
         "another schema": {"a": [1], "b": [2]},
         "columns twice": {},
-    }  # fmt: skip
+    }
     meds.pop("columns twice")
     found = [Hostile(f"parquet/MEDS of {n}", plan("meds"), {"e.parquet": _parquet(c)}) for n, c in meds.items()]
     tables: dict[str, dict[str, Any]] = {

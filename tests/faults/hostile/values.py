@@ -27,14 +27,31 @@ def json_values() -> list[Hostile]:
         "dots": {"kind": "pixels", "column": "v"},
     }
     values: dict[str, str] = {
-        "lists 200,000 deep": deep, "objects 100,000 deep": '{"a":' * 100_000, "a number of 10,000 digits": digits,
-        "a number beyond 64 bits": "9" * 30, "1e999": "1e999", "NaN": "NaN", "infinity": "-Infinity", "half a surrogate": '"\\ud800"',
-        "nothing": "null", "a truth": "true", "an object": '{"a": 1}', "objects": '[{"a": 1}]', "text in a list": '["a", "b"]',
-        "lists of unequal length": "[[1, 2], [3]]", "an empty list": "[]", "a list of nothing": "[null]", "a list in a list in a list": "[[[[1]]]]",
-        "events without a time": '[{"code": "a"}]', "events of a time that is text": '[{"time": "x", "code": "a"}]',
-        "events of a value that is text": '[{"time": 1, "code": "a", "value": "x"}]', "events that are numbers": "[1, 2]",
-        "events of no order": '[{"time": 2, "code": "a"}, {"time": 1, "code": "a"}]', "negative numbers": "[-1, -2]", "fractions": "[0.5]",
-    }  # fmt: skip
+        "lists 200,000 deep": deep,
+        "objects 100,000 deep": '{"a":' * 100_000,
+        "a number of 10,000 digits": digits,
+        "a number beyond 64 bits": "9" * 30,
+        "1e999": "1e999",
+        "NaN": "NaN",
+        "infinity": "-Infinity",
+        "half a surrogate": '"\\ud800"',
+        "nothing": "null",
+        "a truth": "true",
+        "an object": '{"a": 1}',
+        "objects": '[{"a": 1}]',
+        "text in a list": '["a", "b"]',
+        "lists of unequal length": "[[1, 2], [3]]",
+        "an empty list": "[]",
+        "a list of nothing": "[null]",
+        "a list in a list in a list": "[[[[1]]]]",
+        "events without a time": '[{"code": "a"}]',
+        "events of a time that is text": '[{"time": "x", "code": "a"}]',
+        "events of a value that is text": '[{"time": 1, "code": "a", "value": "x"}]',
+        "events that are numbers": "[1, 2]",
+        "events of no order": '[{"time": 2, "code": "a"}, {"time": 1, "code": "a"}]',
+        "negative numbers": "[-1, -2]",
+        "fractions": "[0.5]",
+    }
     found = []
     for name, value in values.items():
         for column, spec in media.items():
@@ -70,14 +87,18 @@ def arrays() -> list[Hostile]:
         "no array": (_packed({"a.npy": b""}), REFUSED, ""),
         "a text": (_packed({"a.txt": b"words"}), REFUSED, ""),
         "nothing": (_packed({}), REFUSED, ""),
-        "zeros that unpack to 100 MB": (lambda: _packed({"a.npy": _npy(np.zeros((10, 10 << 20), np.uint8))}), REFUSED, "times its size"),
+        "zeros that unpack to 100 MB": (
+            lambda: _packed({"a.npy": _npy(np.zeros((10, 10 << 20), np.uint8))}),
+            REFUSED,
+            "times its size",
+        ),
         "NaN": (_packed({"a.npy": _npy(np.array([[1.0, np.nan], [1, 2]]))}), QUARANTINE, "not finite"),
         "dates": (_packed({"a.npy": _npy(np.array(["2020-01-01", "2021-01-01"], "M8[D]"))}), REFUSED, ""),
         "complex numbers": (_packed({"a.npy": _npy(np.ones((2, 2), complex))}), OUTCOMES, ""),
         "texts": (_packed({"a.npy": _npy(np.array(["a", "b"]))}), REFUSED, ""),
         "records": (_packed({"a.npy": _npy(np.zeros(2, [("x", "f4"), ("y", "i4")]))}), OUTCOMES, ""),
         "a single number": (_packed({"a.npy": _npy(np.float64(1.0))}), REFUSED, ""),
-    }  # fmt: skip
+    }
     return [Hostile(f"npz/{name}", given, {"t.npz": d}, outcomes=o, says=s) for name, (d, o, s) in cases.items()]
 
 
