@@ -36,6 +36,7 @@ class Broken:
     reason: str
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "item", self.item.encode("utf-8", "backslashreplace").decode())
         object.__setattr__(self, "reason", shown(" ".join(self.reason.splitlines()) or "it cannot be used", 300))
 
 

@@ -79,7 +79,7 @@ def _jsonl(file: File, needed: Collection[str], names: list[str] | None, delimit
             if not checked:
                 _check(needed, row, file)
                 checked = True
-            yield row
+            yield dict.fromkeys(needed) | row  # a later row may lack what the first has
 
 
 def _parquet(file: File, needed: Collection[str], names: list[str] | None, delimiter: str | None) -> Iterator[Row | Broken]:

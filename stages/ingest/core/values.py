@@ -119,11 +119,15 @@ def _text(column: Column, value: Any, path: str) -> Stored:
         raise BadItem(f"{column.name} is {type(value).__name__}, not text")
     if not value.strip():
         raise BadItem(f"empty {column.name}")
+    return Stored(value, unicode_text(value, column.name), {"characters": float(len(value))})
+
+
+def unicode_text(value: str, name: str) -> bytes:
+    """The text in UTF-8. Raises BadItem for half a surrogate, which JSON can hold and no table can."""
     try:
-        content = value.encode()
+        return value.encode()
     except UnicodeEncodeError:
-        raise BadItem(f"{column.name} is not Unicode text") from None
-    return Stored(value, content, {"characters": float(len(value))})
+        raise BadItem(f"{name} is not Unicode text") from None
 
 
 def _tokens(column: Column, value: Any, path: str) -> Stored:
@@ -140,6 +144,7 @@ def _edges(column: Column, value: Any, path: str) -> Stored:
     if not isinstance(value, list | tuple | np.ndarray) or any(v is None or isinstance(v, list | dict) for v in value):
         raise BadItem(f"{column.name} is no list of ids")
     ids = [str(v) for v in value]
+    unicode_text("".join(ids), column.name)
     return Stored(ids, b"", {"edges": float(len(ids))})  # who the neighbours are is no content of the node
 
 

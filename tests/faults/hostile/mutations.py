@@ -37,7 +37,7 @@ def cut(data: bytes, draw: random.Random) -> bytes:
 
 def beheaded(data: bytes, draw: random.Random) -> bytes:
     """Begins at a byte within."""
-    return data[draw.randrange(1, len(data) + 1) :]
+    return data[draw.randrange(1, max(2, len(data) + 1)) :]
 
 
 def flipped(data: bytes, draw: random.Random) -> bytes:

@@ -35,6 +35,8 @@ def json_values() -> list[Hostile]:
         "NaN": "NaN",
         "infinity": "-Infinity",
         "half a surrogate": '"\\ud800"',
+        "a list of half a surrogate": '["\\ud800"]',
+        "events of half a surrogate": '[{"time": 1, "code": "\\ud800"}]',
         "nothing": "null",
         "a truth": "true",
         "an object": '{"a": 1}',
@@ -61,6 +63,16 @@ def json_values() -> list[Hostile]:
             found.append(
                 Hostile(f"json/{column} of {name}", given, {"t.jsonl": text}, outcomes=frozenset({"corpus", "quarantine"}))
             )
+    for name, line in {
+        "an id": '{"key": "\\ud800", "v": "words"}',
+        "a label": '{"key": "x", "v": "words", "kind": "\\ud800"}',
+        "neither": '{"v": "words"}',
+        "no value": '{"key": "x"}',
+    }.items():
+        text = '{"key": "k", "v": "words", "kind": "a"}\n' + line + "\n"
+        given = plan("table", {"kind": "text"}, id="key", media={"text": media["text"]})
+        outcome = frozenset({"quarantine"})
+        found.append(Hostile(f"json/a row of half a surrogate or without: {name}", given, {"t.jsonl": text}, outcomes=outcome))
     for name, value in (("lists", deep), ("a long number", digits)):
         files: dict[str, bytes | str] = {
             **images({"a": 2}),
