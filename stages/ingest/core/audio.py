@@ -58,7 +58,7 @@ def decode(data: bytes, max_seconds: float) -> tuple[np.ndarray, int]:
 
     _check_riff(data)
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with soundfile.SoundFile(_Seekable(data)) as file:
             if file.frames > max_seconds * file.samplerate:
                 raise BadItem(f"{file.frames / file.samplerate:.0f} s long, above the limit of {max_seconds:g}")
             if (size := file.frames * file.channels * 4) > max(_RATIO_FROM, _RATIO * len(data)):
@@ -77,6 +77,16 @@ def decode(data: bytes, max_seconds: float) -> tuple[np.ndarray, int]:
     if not exact and not np.isfinite(samples).all():
         raise BadItem("samples that are not finite")
     return (samples[:, 0] if samples.shape[1] == 1 else samples.mean(1, dtype=np.float32)), rate
+
+
+class _Seekable(io.BytesIO):
+    """Bytes in which a seek to a place that there is not leads nowhere: an exception in libsndfile's callback would be printed."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
 
 
 def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:

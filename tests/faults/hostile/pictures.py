@@ -51,7 +51,9 @@ def pictures() -> list[Hostile]:
         for name, (data, says) in bad.items():
             given = plan("image_folder", store=store, **({"resize": [8, 8]} if store == "pixels" else {}))
             named = f"pictures/{name}, kept {store}"
-            fine = name.startswith(("a comment", "a profile"))  # what is no part of the picture need not be read
+            fine = name.startswith(
+                ("a comment", "a profile", "a chunk longer")
+            )  # what is no part of the picture need not be read
             outcomes = frozenset({"corpus", "quarantine"}) if fine else QUARANTINE
             found.append(Hostile(named, given, {**good, "a/x.png": data}, outcomes=outcomes, says=says))
     for mode, kind in (
