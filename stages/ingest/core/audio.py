@@ -80,7 +80,7 @@ def decode(data: bytes, max_seconds: float) -> tuple[np.ndarray, int]:
 
 
 class _Seekable(io.BytesIO):
-    """Bytes in which a seek to a place that there is not leads nowhere: an exception in libsndfile's callback would be printed."""
+    """Bytes in which a seek to no place leads nowhere: what is raised in libsndfile's callback would be printed."""
 
     def seek(self, offset: int, whence: int = 0) -> int:
         try:

@@ -38,7 +38,7 @@ def sounds() -> list[Hostile]:
         "a rate that has nothing in common with another": (_wav(rate=15_485_863), QUARANTINE, ""),
         "no channel": (_wav(channels=0), QUARANTINE, ""),
         "65,535 channels": (_wav(channels=65_535), QUARANTINE, ""),
-        "samples of 3 bits": (_wav(bits=3), QUARANTINE, ""),
+        "samples of 3 bits": (_wav(bits=3), both, ""),
         "a code that nobody gave": (_wav(code=0x4242), QUARANTINE, ""),
         "a format chunk of 2 GB": (_wav().replace(struct.pack("<I", 16), struct.pack("<I", 2**31), 1), QUARANTINE, ""),
         "only a header": (_wav()[:44], QUARANTINE, ""),

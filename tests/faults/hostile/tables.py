@@ -37,7 +37,7 @@ def tables() -> list[Hostile]:
         "with empty texts": (good + "k9,\nk8,   \n", QUARANTINE, "empty text"),
         "with an id twice": (good + "k1,other words\n", refused, "two items have the id 'k1'"),
         "with an id of 10 ** 6 characters": (good + f"{long},words\n", CORPUS, "5 rows"),
-        "with such an id twice": (good + f"{long},words\n{long},words\n", refused, "1000000 characters"),
+        "with such an id twice": (good + f"{long},words\n{long},words\n", refused, "(1000024 characters)"),
         "with such an id and no text": (good + f"{long},\n", QUARANTINE, "empty text"),
         "with a text of 10 ** 6 characters": (good + f"k9,{long}\n", CORPUS, "5 rows"),
         "with a header of 10 ** 6 characters": (f"key,{long}\n" + rows, refused, "unknown column 'text'"),
