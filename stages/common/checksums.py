@@ -6,5 +6,5 @@ import pyarrow as pa
 
 WRITTEN = {"write_page_checksum": True}  # for pyarrow's writers
 CHECKED = {"page_checksum_verification": True}  # for its readers; files of other hands, which have none, pass
-# What they raise on a damaged file, the last by a name in its footer.
-UNREADABLE = (OSError, pa.ArrowException, UnicodeDecodeError)
+# What they raise on a damaged file: by their checks, by names in its footer, by numbers there that make no sense.
+UNREADABLE = (OSError, ValueError, OverflowError, pa.ArrowException)

@@ -12,6 +12,11 @@ MAY_PASS = 75  # exit code of what may succeed when tried again (EX_TEMPFAIL)
 _OF_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
+def shown(text: str, most: int = 4000) -> str:
+    """A text short enough to be read: of a long one the beginning, and how long it is. Data may have cells of any length."""
+    return text if len(text) <= most else f"{text[:most]} ... ({len(text)} characters)"
+
+
 class UserError(Exception):
     """A mistake in the configuration, the data or the machine's set-up. The process ends with exit code 2.
 
@@ -19,7 +24,8 @@ class UserError(Exception):
     """
 
     def __init__(self, what: str, *, where: str | Path | None = None, do: str | None = None) -> None:
-        self.what, self.where, self.do = what, None if where is None else str(where), do
+        self.what, self.where = shown(what), None if where is None else shown(str(where))
+        self.do = None if do is None else shown(do)
         super().__init__(str(self))
 
     def __str__(self) -> str:

@@ -15,6 +15,9 @@ from stages.ingest.core.item import BadItem, Undecoded
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
 Samples = Literal["int16", "float32"]
+_RATIO, _RATIO_FROM = 1000, 64 << 20  # a clip that decodes to so many bytes, and to so many times its own, is a bomb
+_FILTER = 1 << 18  # the larger of two rates without their common divisor: the filter between them has 20 times as many taps
+_HIGHEST = 1 << 29  # Hz: the largest rate whose bytes a second a WAV header can state
 
 
 @dataclass
@@ -55,16 +58,20 @@ def decode(data: bytes, max_seconds: float) -> tuple[np.ndarray, int]:
 
     _check_riff(data)
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with soundfile.SoundFile(_Seekable(data)) as file:
             if file.frames > max_seconds * file.samplerate:
                 raise BadItem(f"{file.frames / file.samplerate:.0f} s long, above the limit of {max_seconds:g}")
+            if (size := file.frames * file.channels * 4) > max(_RATIO_FROM, _RATIO * len(data)):
+                raise BadItem(f"it decodes to {size} bytes, over {_RATIO} times its size")
             exact = file.subtype == "PCM_16" and file.channels == 1
             samples = file.read(dtype="int16" if exact else "float32", always_2d=True)
             if file.frames != len(samples):
                 raise BadItem(f"truncated: {len(samples)} of {file.frames} samples")
             rate = int(file.samplerate)
-    except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError):
+    except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError):
         raise BadItem("empty file" if not data else "damaged, or no audio of a known format") from None
+    if not 0 < rate < _HIGHEST:
+        raise BadItem(f"a rate of {rate} Hz")
     if samples.size == 0:
         raise BadItem("no samples")
     if not exact and not np.isfinite(samples).all():
@@ -72,11 +79,23 @@ def decode(data: bytes, max_seconds: float) -> tuple[np.ndarray, int]:
     return (samples[:, 0] if samples.shape[1] == 1 else samples.mean(1, dtype=np.float32)), rate
 
 
+class _Seekable(io.BytesIO):
+    """Bytes in which a seek to no place leads nowhere: what is raised in libsndfile's callback would be printed."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
 def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
-    """(T,) float32 at `rate` to (ceil(T to / rate),) at `to`, by a polyphase filter."""
+    """(T,) float32 at `rate` to (ceil(T to / rate),) at `to`, by a polyphase filter. Raises BadItem: too long a filter."""
     from scipy.signal import resample_poly  # slow to import: only where rates differ
 
     common = gcd(rate, to)
+    if max(rate, to) // common > _FILTER:
+        raise BadItem(f"{rate} Hz, which has too little in common with {to} Hz to be resampled")
     return resample_poly(samples, to // common, rate // common).astype(np.float32)
 
 

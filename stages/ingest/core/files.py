@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -31,7 +32,11 @@ from stages.ingest.core.patterns import Wanted, everything, matching
 MAX_FILE = 2 << 30  # bytes of one file that is read whole
 _RATIO, _RATIO_FROM = 1000, 16 << 20  # an archive this large that grows more than this is a bomb
 
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError)
+# What the packers raise for damaged bytes; the last one for a packing that they do not know.
+DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, struct.error),
+    NotImplementedError,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ class File:
         try:
             with self.opener() as stream:
                 yield stream
-        except _DAMAGE:
+        except (*DAMAGE, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             raise UserError("the file or its archive is damaged", where=self.path, do="fetch it again") from None
 
     def read(self) -> bytes:
@@ -116,14 +123,15 @@ class TarFiles:
     def each(self, wanted: Wanted = everything) -> Iterator[File]:
         try:
             with _unpacked(self.archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-                size = self.archive.stat().st_size
+                size, holes = self.archive.stat().st_size, 0
                 for member in tar:
-                    _check_growth(tar.offset, size, self.archive.name, self.max_bytes)
+                    holes += member.size if member.issparse() else 0  # which take no room in the archive
+                    check_growth(tar.offset + holes, size, self.archive.name, self.max_bytes)
                     tar.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header
                     yield from self._member(tar, member, wanted)
                 while stream.read(1 << 20):  # tarfile takes a stream that ends early for the archive's end; the packer does not
                     pass
-        except (*_DAMAGE, lzma.LZMAError, OSError) as error:
+        except (*DAMAGE, ValueError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise UserError("the archive is damaged", where=self.archive.name, do="fetch it again") from None
@@ -157,7 +165,7 @@ class ZipFiles:
             with zipfile.ZipFile(self.archive) as packed:
                 members = [m for m in packed.infolist() if not m.is_dir()]
                 unpacked = sum(m.file_size for m in members)
-                _check_growth(unpacked, self.archive.stat().st_size, self.archive.name, self.max_bytes)
+                check_growth(unpacked, self.archive.stat().st_size, self.archive.name, self.max_bytes)
                 for member in members:
                     path = safe_path(member.filename.removeprefix("./"), self.archive.name)
                     if not (self.wanted(path) and wanted(path)):
@@ -166,8 +174,11 @@ class ZipFiles:
                         raise UserError(f"{path!r} is a link", where=self.archive.name, do="exclude it or pack the file")
                     if member.flag_bits & 1:
                         raise UserError(f"{path!r} is encrypted", where=self.archive.name, do="pack it without a password")
+                    check_growth(member.file_size, member.compress_size, path, self.max_bytes)  # noise beside it hides no bomb
                     yield File(path, member.file_size, lambda member=member: packed.open(member))  # type: ignore[misc]
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+        except (*DAMAGE, ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             raise UserError("the archive is damaged", where=self.archive.name, do="fetch it again") from None
 
 
@@ -259,7 +270,8 @@ def _unpacked(archive: Path) -> IO[bytes]:
     return archive.open("rb")
 
 
-def _check_growth(unpacked: int, size: int, where: str, max_bytes: int) -> None:
+def check_growth(unpacked: int, size: int, where: str, max_bytes: int) -> None:
+    """Raises UserError for an archive of `size` bytes that unpacks to more than it may, or to too many times its size."""
     if unpacked > max_bytes:
         raise UserError(f"it unpacks to more than {max_bytes} bytes", where=where, do="raise `max_bytes` if you expect that")
     if unpacked > _RATIO_FROM and unpacked > _RATIO * size:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stages.common.corpus import Column
-from stages.common.errors import UserError
+from stages.common.errors import UserError, shown
 from stages.ingest.core.files import Files
 
 
@@ -30,10 +30,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Broken:
-    """An item that cannot be used, and why. `reason` names no path of this machine and no address in memory."""
+    """An item that cannot be used, and why, on one short line that names no path of this machine and no address in memory."""
 
     item: str
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "item", self.item.encode("utf-8", "backslashreplace").decode())
+        object.__setattr__(self, "reason", shown(" ".join(self.reason.splitlines()) or "it cannot be used", 300))
 
 
 @dataclass(frozen=True)

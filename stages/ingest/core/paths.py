@@ -128,8 +128,10 @@ def _metadata(files: Files) -> dict[str, dict[str, Any]]:
         try:
             text = file.read().decode("utf-8-sig")
             read = [json.loads(x) for x in text.splitlines() if x.strip()] if file.path.endswith("l") else _csv(text)
-        except (UnicodeDecodeError, ValueError) as error:
+        except (UnicodeDecodeError, ValueError, csv.Error) as error:
             raise UserError(f"the metadata cannot be read: {error}", where=file.path) from None
+        except RecursionError:
+            raise UserError("the metadata are nested too deep", where=file.path) from None
         for row in read:
             name = row.pop("file_name", None) if isinstance(row, dict) else None
             if not name:

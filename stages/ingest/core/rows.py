@@ -14,11 +14,11 @@ from typing import Any
 
 from stages.common.checksums import UNREADABLE
 from stages.common.errors import UserError, unknown
-from stages.ingest.core.files import File
+from stages.ingest.core.files import MAX_FILE, File, check_growth
 from stages.ingest.core.item import Broken
 
 Row = Mapping[str, Any]
-_CELL = 1 << 26  # bytes of one CSV cell
+_CELL = 1 << 26  # characters of one CSV cell, and of one line
 
 
 def rows_of(
@@ -43,12 +43,12 @@ def kind_of(path: str) -> str | None:
 def _csv(file: File, needed: Collection[str], names: list[str] | None, delimiter: str | None) -> Iterator[Row | Broken]:
     csv.field_size_limit(_CELL)
     with _text(file) as text:
-        lines = csv.reader(text, delimiter=delimiter or ",")
-        header = names or next(lines, None)
-        if not header:
-            raise UserError("the table is empty", where=file.path)
-        _check(needed, header, file)
+        lines = csv.reader(_lines(text, file), delimiter=delimiter or ",")
         try:
+            header = names or next(lines, None)
+            if not header:
+                raise UserError("the table is empty", where=file.path)
+            _check(needed, header, file)
             for cells in lines:
                 if not cells:
                     continue
@@ -67,12 +67,12 @@ def _tsv(file: File, needed: Collection[str], names: list[str] | None, delimiter
 def _jsonl(file: File, needed: Collection[str], names: list[str] | None, delimiter: str | None) -> Iterator[Row | Broken]:
     checked = False
     with _text(file) as text:
-        for number, line in enumerate(text, 1):
+        for number, line in enumerate(_lines(text, file), 1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = None
             if not isinstance(row, dict):
                 yield Broken(f"{file.path}:{number}", "not a JSON object")
@@ -80,7 +80,7 @@ def _jsonl(file: File, needed: Collection[str], names: list[str] | None, delimit
             if not checked:
                 _check(needed, row, file)
                 checked = True
-            yield row
+            yield dict.fromkeys(needed) | row  # a later row may lack what the first has
 
 
 def _parquet(file: File, needed: Collection[str], names: list[str] | None, delimiter: str | None) -> Iterator[Row | Broken]:
@@ -92,8 +92,11 @@ def _parquet(file: File, needed: Collection[str], names: list[str] | None, delim
             _check(needed, table.schema_arrow.names, file)
             for batch in table.iter_batches(1024):
                 yield from batch.to_pylist()
+        except UnicodeDecodeError:
+            raise UserError("a column of text is not UTF-8", where=file.path, do="store it as bytes, or mend it") from None
         except UNREADABLE as error:
-            raise UserError(f"the file is no readable Parquet: {str(error).splitlines()[0]}", where=file.path) from None
+            what = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(f"the file is no readable Parquet: {what}", where=file.path) from None
 
 
 def _npz(file: File, needed: Collection[str], names: list[str] | None, delimiter: str | None) -> Iterator[Row | Broken]:
@@ -102,9 +105,15 @@ def _npz(file: File, needed: Collection[str], names: list[str] | None, delimiter
 
     with file.seekable() as stream:
         try:
+            with zipfile.ZipFile(stream) as members:
+                for member in members.infolist():
+                    check_growth(member.file_size, member.compress_size, f"{file.path}: {member.filename}", MAX_FILE)
+            stream.seek(0)
             packed = np.load(stream, allow_pickle=False)
-            arrays = {name: packed[name] for name in packed.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            arrays = {name: np.asarray(packed[name]) for name in packed.files}
+        except UserError:
+            raise
+        except Exception:  # NumPy's parser of headers raises whatever damaged bytes led it to
             raise UserError("the file is no readable archive of plain arrays", where=file.path) from None
     _check(needed, arrays, file)
     lengths = {name: len(a) for name, a in arrays.items() if a.ndim}
@@ -120,6 +129,14 @@ def _text(file: File) -> Iterator[io.TextIOWrapper]:
     with file.open() as stream:
         plain = gzip.GzipFile(fileobj=stream) if file.path.endswith(".gz") else stream
         yield io.TextIOWrapper(plain, "utf-8-sig", newline="")
+
+
+def _lines(text: io.TextIOWrapper, file: File) -> Iterator[str]:
+    """Lines with their ends. Raises UserError for one that memory should not hold."""
+    while line := text.readline(_CELL):
+        if len(line) == _CELL and line[-1] not in "\r\n":
+            raise UserError(f"a line of more than {_CELL} characters", where=file.path)
+        yield line
 
 
 def _check(needed: Collection[str], there: Collection[str], file: File) -> None:

@@ -18,7 +18,7 @@ from stages.common.corpus import Column
 from stages.common.errors import UserError, unknown
 from stages.common.plan import LabelPlan
 from stages.ingest.core.item import BadItem, Item, Undecoded
-from stages.ingest.core.values import content_digest, store
+from stages.ingest.core.values import content_digest, store, unicode_text
 
 _BATCH_BYTES, _BATCH_ROWS = 4 << 20, 4096
 _KEYS = [("id", pa.string()), ("group", pa.string()), ("split", pa.string()), ("content", pa.binary(16))]
@@ -78,6 +78,9 @@ class Form:
             row[f"label:{name}"] = label_value(name, plan, item.labels.get(name))
         for column in self.meta:
             row[f"meta:{column.name}"] = item.meta.get(column.name)
+        for name, value in row.items():
+            if isinstance(value, str) and not name.startswith("media:"):  # text media were looked at by `store`
+                unicode_text(value, f"its {name.rpartition(':')[2]}")
         return row, sum(map(len, contents))
 
 

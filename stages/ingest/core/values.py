@@ -66,11 +66,14 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Any:
             if picture.width * picture.height > max_pixels:
                 raise BadItem(f"an image of {picture.width} x {picture.height} pixels, above the limit of {max_pixels}")
             picture.load()
+            picture.crop((0, 0, 1, 1)).convert("RGB").convert("L")  # what is stored as it is will be asked for so
+    except BadItem:
+        raise
     except Image.DecompressionBombError:
         raise BadItem(f"an image above the limit of {max_pixels} pixels") from None
     except Image.UnidentifiedImageError:
         raise BadItem("empty file" if not data else "not an image of a known format") from None
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError) as error:
+    except Exception as error:  # Pillow's decoders raise whatever damaged bytes led them to
         raise BadItem(f"damaged image ({type(error).__name__})") from None
     return picture
 
@@ -116,11 +119,15 @@ def _text(column: Column, value: Any, path: str) -> Stored:
         raise BadItem(f"{column.name} is {type(value).__name__}, not text")
     if not value.strip():
         raise BadItem(f"empty {column.name}")
+    return Stored(value, unicode_text(value, column.name), {"characters": float(len(value))})
+
+
+def unicode_text(value: str, name: str) -> bytes:
+    """The text in UTF-8. Raises BadItem for half a surrogate, which JSON can hold and no table can."""
     try:
-        content = value.encode()
+        return value.encode()
     except UnicodeEncodeError:
-        raise BadItem(f"{column.name} is not Unicode text") from None
-    return Stored(value, content, {"characters": float(len(value))})
+        raise BadItem(f"{name} is not Unicode text") from None
 
 
 def _tokens(column: Column, value: Any, path: str) -> Stored:
@@ -134,7 +141,10 @@ def _tokens(column: Column, value: Any, path: str) -> Stored:
 
 
 def _edges(column: Column, value: Any, path: str) -> Stored:
+    if not isinstance(value, list | tuple | np.ndarray) or any(v is None or isinstance(v, list | dict) for v in value):
+        raise BadItem(f"{column.name} is no list of ids")
     ids = [str(v) for v in value]
+    unicode_text("".join(ids), column.name)
     return Stored(ids, b"", {"edges": float(len(ids))})  # who the neighbours are is no content of the node
 
 
@@ -158,7 +168,10 @@ def _graph(column: Column, value: Any, path: str) -> Stored:
 def _events(column: Column, value: Any, path: str) -> Stored:
     kind = column.type.value_type
     rows = [{"time": t, "code": c, "value": v} for t, c, v in value] if isinstance(value, list) else value
-    events = pa.array(rows, kind) if isinstance(rows, list) else rows.cast(kind)
+    try:
+        events = pa.array(rows, kind) if isinstance(rows, list) else rows.cast(kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        raise BadItem(f"{column.name} hold what is no time, code or value") from None
     if len(events) == 0:
         raise BadItem(f"empty {column.name}")
     times, values = (events.field(n).to_numpy(zero_copy_only=False) for n in ("time", "value"))

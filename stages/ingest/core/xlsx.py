@@ -8,10 +8,12 @@ from typing import IO
 from xml.etree import ElementTree
 
 from stages.common.errors import UserError
+from stages.ingest.core.files import DAMAGE
 
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _REL = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 _MAX = 64 << 20  # bytes of one member, unpacked
+_TAGS = 4 << 20  # of one member: an element takes a hundred times the room of its shortest tag
 _COLUMN = re.compile(r"[A-Z]+")
 
 Sheet = list[dict[str, str]]  # rows: column letter to text
@@ -30,14 +32,17 @@ def sheets(stream: IO[bytes], where: str) -> dict[str, Sheet]:
                 path = targets[sheet.get(_REL)].removeprefix("/xl/")
                 found[sheet.get("name", "")] = [_row(r, strings) for r in _xml(book, f"xl/{path}").iter(f"{_MAIN}row")]
             return found
-    except (zipfile.BadZipFile, ElementTree.ParseError, KeyError, IndexError, ValueError):
+    except (*DAMAGE, ElementTree.ParseError, LookupError, ValueError, OSError, RuntimeError, AttributeError):
         raise UserError("the workbook cannot be read", where=where, do="save it as .xlsx again") from None
 
 
 def _xml(book: zipfile.ZipFile, name: str) -> ElementTree.Element:
     if book.getinfo(name).file_size > _MAX:
         raise ValueError(name)
-    return ElementTree.fromstring(book.read(name))
+    text = book.read(name)
+    if text.count(b"<") > _TAGS:
+        raise ValueError(name)
+    return ElementTree.fromstring(text)
 
 
 def _row(row: ElementTree.Element, strings: list[str]) -> dict[str, str]:

@@ -60,7 +60,9 @@ class HuggingFace:
     def _kinds(self, features: dict[str, Any], file: File) -> dict[str, str]:
         """Media columns and their kinds; the classes of labels are noted."""
         typed = {"Image": "image", "Audio": "waveform"}
-        kinds = {n: typed[f["_type"]] for n, f in features.items() if isinstance(f, dict) and f.get("_type") in typed}
+        kinds = {
+            n: typed[str(f.get("_type"))] for n, f in features.items() if isinstance(f, dict) and str(f.get("_type")) in typed
+        }
         for name in self.media or []:
             if name not in kinds:
                 raise unknown("image or audio column", name, kinds, where=file.path)
@@ -71,7 +73,10 @@ class HuggingFace:
             )
         for name, feature in features.items():
             if isinstance(feature, dict) and feature.get("_type") == "ClassLabel":
-                self.class_order.setdefault(name, [str(c) for c in feature.get("names") or []])
+                names = feature.get("names") or []
+                if not isinstance(names, list):
+                    raise UserError(f"the names of {name!r} are no list", where=file.path)
+                self.class_order.setdefault(name, [str(c) for c in names])
         self._audio = self._audio or {n: AudioRule(self.rate, self.samples, self.max_seconds) for n in kinds}
         return kinds
 
@@ -111,7 +116,7 @@ def _features(file: File) -> dict[str, Any]:
             raise UserError("the file is no readable Parquet", where=file.path, do="fetch it again") from None
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise UserError("the schema's `huggingface` entry is no JSON", where=file.path) from None
     return features if isinstance(features, dict) else {}
 

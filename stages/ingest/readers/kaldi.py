@@ -11,10 +11,11 @@ from stages.common.corpus import Column
 from stages.common.errors import UserError
 from stages.common.registry import part
 from stages.ingest.core.audio import AudioRule, Samples
-from stages.ingest.core.files import Files
+from stages.ingest.core.files import File, Files
 from stages.ingest.core.item import BadItem, Broken, Item, Source
 
 _TABLES = ("wav.scp", "text", "utt2spk", "spk2gender", "spk2age")
+_HIGHEST = 1e300  # a mark above it, and NaN, is no mark
 Tables = dict[str, dict[str, str]]
 
 
@@ -72,7 +73,7 @@ def _tables(files: Files, folder: str) -> Tables:
     found = set()
     for file in files.each(lambda path: path in wanted):
         found.add(wanted[file.path])
-        for line in file.read().decode("utf-8").splitlines():
+        for line in _text(file).splitlines():
             key, _, value = line.strip().replace("\t", " ", 1).partition(" ")
             if key:
                 tables[wanted[file.path]][key] = value.strip()
@@ -95,20 +96,27 @@ def _labels(tables: Tables, utterance: str) -> dict[str, Any]:
 def _scores(files: Files, path: str) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for file in files.each(lambda p: p == path):
-        for number, line in enumerate(file.read().decode("utf-8").splitlines(), 1):
+        for number, line in enumerate(_text(file).splitlines(), 1):
             utterance, _, text = line.replace("\t", " ", 1).partition(" ")
             try:
-                scores = json.loads(text)
-            except ValueError:
+                scores = dict(json.loads(text).items())
+            except (ValueError, AttributeError, RecursionError):
                 raise UserError("a line is not `<utterance> <JSON>`", where=f"{path}, line {number}") from None
             found[utterance] = {
                 name: sum(marks) / len(marks)
                 for name, marks in scores.items()
-                if isinstance(marks, list) and marks and all(isinstance(m, (int, float)) for m in marks)
+                if isinstance(marks, list) and marks and all(isinstance(m, (int, float)) and abs(m) < _HIGHEST for m in marks)
             }
     if not found:
         raise UserError("the file of scores is missing or empty", where=path, do="correct `scores`")
     return found
+
+
+def _text(file: File) -> str:
+    try:
+        return file.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"the file is not UTF-8 at byte {error.start}", where=file.path, do="save it as UTF-8") from None
 
 
 def _relative(wave: str, split: str) -> str:

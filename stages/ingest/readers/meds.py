@@ -99,14 +99,23 @@ class Meds:
         subject, time, code, value = (table[n].combine_chunks() for n in self.names)
         if subject.null_count or code.null_count:
             raise UserError("events without a subject or a code", where=file.path)
-        seconds = pc.cast(time.cast(pa.timestamp("us")), pa.int64()).to_numpy(zero_copy_only=False).astype(np.float64) / 1e6
+        whole = pa.types.is_integer(subject.type) or pa.types.is_string(subject.type) or pa.types.is_large_string(subject.type)
+        if not whole or not (pa.types.is_string(code.type) or pa.types.is_large_string(code.type)):
+            what = f"subjects are {subject.type} and codes {code.type}"
+            raise UserError(what, where=file.path, do="write whole numbers or text, and text")
+        try:
+            seconds = pc.cast(time.cast(pa.timestamp("us")), pa.int64()).to_numpy(zero_copy_only=False).astype(np.float64) / 1e6
+            values = value.cast(pa.float32())
+        except pa.ArrowException as error:
+            what = f"times are {time.type} and values {value.type}: {str(error).splitlines()[0]}"
+            raise UserError(what, where=file.path, do="write timestamps and numbers") from None
         coded = code.dictionary_encode()
         return Events(
             subject.to_numpy(zero_copy_only=False),
             np.where(np.isnan(seconds), -np.inf, seconds),
             coded.indices.to_numpy(zero_copy_only=False),
             coded.dictionary,
-            value.cast(pa.float32()),
+            values,
         )
 
     def _item(self, events: Events, rows: np.ndarray) -> Item | Broken:

@@ -122,7 +122,7 @@ class Table:
         if spec.kind == "waveform":
             return self.audio[name].later(value)
         if spec.kind == "events":
-            return [(float(e["time"]), str(e["code"]), e.get("value")) for e in value]
+            return _events(name, value)
         if spec.kind in ("text", "molecule", "image", "edges"):
             return value
         return _array(name, spec, value)
@@ -135,6 +135,14 @@ class Table:
         if spec.kind == "pixels":
             shape = list(value.shape)
         return Column(name, "media", spec.kind, shape=shape, rate=rate)
+
+
+def _events(name: str, value: Any) -> list[tuple[float, str, Any]]:
+    """Events of a cell as values.py takes them. Raises BadItem."""
+    try:
+        return [(float(e["time"]), str(e["code"]), e.get("value")) for e in value]
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
+        raise BadItem(f"{name} is no list of events with a time and a code") from None
 
 
 def _array(name: str, spec: MediaSpec, value: Any) -> np.ndarray:

@@ -15,6 +15,7 @@ from stages.ingest.core.files import Files
 from stages.ingest.core.item import BadItem, Broken, Item, Source
 from stages.ingest.core.paths import PathRule, compiled
 
+_LAST = 1e9  # seconds: a time beyond it lies beyond any clip
 _LINE = re.compile(r"\s*(?P<end>\d+(?:\.\d+)?)[ \t]+-?\d+(?:[ \t](?P<text>.*))?$")
 
 
@@ -125,7 +126,7 @@ def read_segments(text: str, fold: list[tuple[re.Pattern[str], str]]) -> list[Se
             if line.strip():
                 raise BadItem(f"not a line of a label file: {line.strip()[:40]!r}")
             continue
-        end, symbol = float(match["end"]), (match["text"] or "").partition("\t")[0].strip()
+        end, symbol = min(float(match["end"]), _LAST), (match["text"] or "").partition("\t")[0].strip()
         if end < begin:
             raise BadItem(f"times run backwards at {end:g} s")
         symbol = "" if symbol[:1] in ("+", "-") else symbol  # diacritics alone
