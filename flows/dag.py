@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows import lockfile
+from flows import lockfile, rwlock
 from flows.differences import differences
 from flows.objects import unaltered
 from stages.common.errors import UserError
@@ -210,12 +210,12 @@ class Dag:
     def busy(self, node: Node) -> Iterator[None]:
         """While a command runs: a `dvc repro` of another process waits for these inputs and outputs instead of mixing in."""
         from dvc.exceptions import DvcException
-        from dvc.rwlock import rwlock
+        from dvc.rwlock import rwlock as locked
 
         stage = self._stages[node.name]
         reads, writes = [d.fs_path for d in stage.deps], [o.fs_path for o in stage.outs]
         who = f"{Path(sys.argv[0]).name} {node.name}"  # each node by a name of its own: it lets go of no more than it holds
-        held = rwlock(self.repo.tmp_dir, self.repo.fs, who, reads, writes, False)
+        held = locked(self.repo.tmp_dir, self.repo.fs, who, reads, writes, False)
         with self._lock:  # the file of locks is no place for two threads
             try:
                 held.__enter__()
@@ -274,6 +274,7 @@ class Dag:
                     if time.monotonic() > until:
                         raise UserError(f"{error}", where=self.root, do="wait for the other DVC process to end") from None
             with stack, self.repo.scm_context(quiet=True):
+                rwlock.mend(self.repo)
                 try:
                     yield
                 except DvcException as error:

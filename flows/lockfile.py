@@ -21,6 +21,8 @@ def write(repo: Repo, path: Path, stages: Sequence[Stage]) -> None:
     from dvc.utils.serialize import modify_yaml
 
     beside = path.with_name(f".{path.name}.new-{os.getpid()}")
+    for stale in (*path.parent.glob(f".{path.name}.new-*"), *path.parent.glob(f".{path.name}.tmp-*")):
+        stale.unlink(missing_ok=True)  # what a killed process left: the lock is ours
     try:
         if path.exists():
             shutil.copyfile(path, beside)

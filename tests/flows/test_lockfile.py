@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from flows import lockfile
+from flows import lockfile, rwlock
 from flows.dag import Dag
+from flows.pipeline import run
 from stages.common import atomic
 from tests.flows import toy
 
@@ -56,3 +57,20 @@ def test_killed_at_any_point_it_leaves_the_file_as_it_was(project: Path, monkeyp
     dag.flush()
     assert _lines(project) != before
     assert "make@a" not in toy.dvc(project, "status", "make@a")
+
+
+def test_dvcs_list_of_readers_and_writers_cut_by_a_kill_stops_nobody(project: Path) -> None:
+    toy.dvc(project, "repro", "-q")
+    listed = project / ".dvc" / "tmp" / "rwlock"
+    whole = '{"write": {"' + str(project / "data/joined") + '": {"pid": 1, "cmd": "x"}}, "read": {}}'
+    repo = Dag(project).repo
+    for length in range(len(whole)):
+        listed.write_text(whole[:length])
+        rwlock.mend(repo)
+        assert not listed.exists()
+    listed.write_text(whole)
+    rwlock.mend(repo)
+    assert listed.read_text() == whole
+    listed.write_text(whole[:9])
+    toy.parameters(project, a=5, b=2)
+    assert run(root=project, prefect=False, say=lambda line: None).ok
