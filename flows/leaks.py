@@ -18,8 +18,7 @@ def lines(workspace: Workspace) -> Iterator[str]:
             by = seen["by"]
             counts = [f"{seen[key]} {words}" for key, words in _WORDS.items() if seen[key]]
             if not by["declared"]:
-                where = f"{by['corpus']} ({', '.join(by['splits'])})"
-                judged = f"{seen['of']} test items of {seen['corpus']}"
-                yield f"leak: of {judged} {by['who']} was trained on {', '.join(counts)}: {where}"
+                judged, trained = f"{seen['of']} test items of {seen['corpus']}", f"{by['corpus']} ({', '.join(by['splits'])})"
+                yield f"leak: of {judged}, {by['who']} saw {', '.join(counts)}, trained on {trained}"
     except (OSError, ValueError, KeyError, TypeError):
         return

@@ -132,5 +132,5 @@ def test_the_run_names_leaks_and_no_declared_ones(tmp_path: Path) -> None:
     told = {"found": [{**seen, "by": by}, {**seen, "by": {**by, "declared": True}}], "compared": 2, "unknown": []}
     (workspace.page / "audit.json").write_text(json.dumps(told))
     assert list(leaks.lines(workspace)) == [
-        "leak: of 24 test items of one e was trained on 3 with the same media, 2 of the same group: same (train)"
+        "leak: of 24 test items of one, e saw 3 with the same media, 2 of the same group, trained on same (train)"
     ]
