@@ -59,6 +59,8 @@ class Dag:
         self.root, self._lock = root.absolute(), threading.RLock()
         self._unwritten: dict[str, Stage] = {}  # whose entry in dvc.lock is not up to date yet
         self._waiting_since = 0.0
+        if why := lockfile.problem(lock := self.root / "dvc.lock"):
+            raise UserError(why, where=lock, do="`prelude verify --repair`; the next run restores it from DVC's run cache")
         try:
             self.repo: Repo = Repo(str(self.root))
             with self._dvc():
@@ -143,8 +145,6 @@ class Dag:
 
         pull: outputs that the cache lacks come from DVC's remote.
         """
-        from dvc.stage.cache import RunCacheNotFoundError
-
         stage = self._stages[node.name]
         with self._dvc(node.name):
             missing = [str(dep) for dep in stage.deps if not dep.exists]
@@ -153,16 +153,25 @@ class Dag:
             if stage.cmd is None or stage.frozen:
                 return self._without_command(stage)
             stage.remove_outs(ignore_remove=False, force=False)
-            if not force:
-                try:
-                    self.repo.stage_cache.restore(stage, pull=pull)
-                except RunCacheNotFoundError:
-                    pass
-                else:
-                    self._save(stage)
-                    return True
+            if not force and self._brought_back(stage, pull):
+                self._save(stage)
+                return True
             stage.save_deps()  # as they are before the command: an input that changes while it runs makes its result stale
             return False
+
+    def _brought_back(self, stage: Stage, pull: bool) -> bool:
+        """By what dvc.lock names; where the cache has no such thing, as after a fault, by what the run cache knows."""
+        from dvc.stage.cache import RunCacheNotFoundError
+        from dvc_data.hashfile.hash_info import HashInfo
+
+        for named in (True, False):
+            if not named:
+                for out in stage.outs:
+                    out.hash_info = HashInfo()
+            with contextlib.suppress(RunCacheNotFoundError):
+                self.repo.stage_cache.restore(stage, pull=pull)
+                return True
+        return False
 
     def commit(self, node: Node) -> None:
         """Takes the outputs of a finished command into the cache. Raises UserError if one is missing.

@@ -13,12 +13,15 @@ _WORDS = {"content": "with the same media", "id": "with the same id", "group": "
 def lines(workspace: Workspace) -> Iterator[str]:
     """One line for each training set that holds test items; nothing where the audit is missing or damaged."""
     try:
-        found = json.loads((workspace.page / "audit.json").read_bytes())["found"]
-        for seen in found:
+        audit = json.loads((workspace.page / "audit.json").read_bytes())
+        for seen in audit["found"]:
             by = seen["by"]
             counts = [f"{seen[key]} {words}" for key, words in _WORDS.items() if seen[key]]
             if not by["declared"]:
                 judged, trained = f"{seen['of']} test items of {seen['corpus']}", f"{by['corpus']} ({', '.join(by['splits'])})"
                 yield f"leak: of {judged}, {by['who']} saw {', '.join(counts)}, trained on {trained}"
+        for corpus, pairs in audit["near"].items():
+            if pairs:
+                yield f"near copies: {pairs} pairs of {corpus} look alike across the test and another split"
     except (OSError, ValueError, KeyError, TypeError):
         return

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from stages.common import atomic
 
+HASHES = ("md5", "md5-dos2unix", "etag", "checksum")  # what DVC can compute or ask for; any other makes it raise
+
 if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc.stage import Stage
@@ -35,3 +37,23 @@ def write(repo: Repo, path: Path, stages: Sequence[Stage]) -> None:
     finally:
         beside.unlink(missing_ok=True)
     repo.scm_context.track_file(os.path.relpath(path))
+
+
+def problem(path: Path) -> str:
+    """Why DVC could not go by the file; nothing where it can, or where there is none."""
+    import yaml
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from voluptuous import Invalid
+
+    try:
+        content = yaml.load(path.read_bytes(), yaml.CSafeLoader) or {}
+        COMPILED_LOCKFILE_SCHEMA(content)
+    except FileNotFoundError:
+        return ""
+    except (yaml.YAMLError, Invalid, ValueError) as error:
+        return f"it is damaged: {str(error).splitlines()[0]}"
+    for name, entry in (content.get("stages") or {}).items():
+        for item in (*(entry.get("deps") or []), *(entry.get("outs") or [])):
+            if item.get("hash", "md5") not in HASHES:
+                return f"it is damaged: {name} names a hash {item['hash']!r}"
+    return ""

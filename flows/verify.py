@@ -1,4 +1,4 @@
-"""`prelude verify`: hashes every output against its manifest and every object of DVC's cache against its name.
+"""`prelude verify`: hashes every output against its manifest and every cached object against its name, reads state files.
 
 DVC trusts a cache file of mode 0444 without hashing it, so a flipped byte would be served as up to date. A repair moves what is
 damaged to .prelude/quarantine, where a person can look at it, and puts back into the cache what data/ still holds whole; the
@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flows import state
 from stages.common import atomic
 from stages.common.errors import UserError
 from stages.common.workspace import Workspace
@@ -20,7 +21,7 @@ from stages.common.workspace import Workspace
 
 @dataclass(frozen=True)
 class Damage:
-    """One damaged file and what is wrong with it. kind: output or cache. folder: what goes when it is repaired."""
+    """One damaged file and what is wrong with it. kind: output, cache or state. folder: what goes when it is repaired."""
 
     path: str
     kind: str
@@ -51,7 +52,7 @@ class Repair:
 
 
 def check(root: Path) -> Check:
-    """Hashes everything in data/ and in DVC's cache."""
+    """Hashes everything in data/ and in DVC's cache, and reads dvc.lock and the tracking database."""
     started = time.monotonic()
     found, manifests = [], sorted(Workspace(root).data.rglob(atomic.MANIFEST))
     for manifest in manifests:
@@ -67,6 +68,7 @@ def check(root: Path) -> Check:
         with path.open("rb") as file:
             if hashlib.file_digest(file, "md5").hexdigest() != expected:
                 found.append(Damage(str(path), "cache", "its content is not what its name says", str(path.parent)))
+    found += [Damage(str(path), "state", why, str(path)) for path, why in state.damaged(root)]
     return Check(len(manifests), len(objects), time.monotonic() - started, found)
 
 
@@ -90,12 +92,15 @@ def repair(root: Path, found: list[Damage]) -> Repair:
     and run the stage: taking it into the cache again is cheaper.
     """
     place = quarantine(root, found)
-    if not (root / "dvc.lock").is_file():  # nothing ran: nothing to put back
+    set_aside = any(damage.kind == "state" and Path(damage.path) == root / "dvc.lock" for damage in found)
+    if not (root / "dvc.lock").is_file() and not set_aside:  # nothing ran: nothing to put back
         return Repair(place, [], [])
     from flows.dag import Dag
 
     dag = Dag(root)
     nodes = dag.stages()
+    if set_aside:  # DVC's run cache knows what each made
+        return Repair(place, [], [node.name for node in nodes])
     put_back = [out for node in nodes for out in dag.put_back(node)]
     return Repair(place, put_back, [node.name for node in nodes if dag.lost(node)])
 
@@ -106,6 +111,11 @@ def quarantine(root: Path, found: list[Damage]) -> Path:
     cache = _cache(root)
     for damage in found:
         source = Path(damage.path if damage.kind == "cache" else damage.folder)
+        if damage.kind == "state":
+            for path in state.beside(source):
+                (place / "state").mkdir(parents=True, exist_ok=True)
+                shutil.move(path, place / "state" / path.name)
+            continue
         inside = Path("cache") / source.relative_to(cache) if damage.kind == "cache" else source.relative_to(root)
         if not source.exists():  # a folder goes once, whatever the number of its damaged files
             continue
@@ -126,7 +136,7 @@ def _unused(place: Path) -> Path:
 def text(found: list[Damage], done: Repair | None = None) -> str:
     """The damage for a terminal, and what was or can be done about it."""
     if not found:
-        return "every output and cached file is whole"
+        return "every output, cached file and state file is whole"
     lines = [f"{d.kind:6} {d.path}: {d.why}" for d in found]
     if done is None:
         lines.append(f"{len(found)} damaged: `prelude verify --repair` sets them aside, `prelude run` makes them again")

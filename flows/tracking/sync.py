@@ -20,7 +20,7 @@ from flows.tracking import UI_PORT, models, view
 from flows.tracking.groups import Groups
 from flows.tracking.marker import mark, remember
 from flows.tracking.recorded import Recorded, read_all
-from flows.tracking.store import Store, StoreDown, connect, first_line, locked
+from flows.tracking.store import Store, StoreDown, connect, damage, database, first_line, locked
 from stages.common import atomic
 from stages.common.plan import Plan, TrackingPlan
 from stages.common.schema import as_plain
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("prelude.tracking")
 Key = tuple[str, int | None]  # a record's identity and a seed
 REPLAY = "; nothing is lost: `prelude run`, or the next synchronisation, replays the records"
+DAMAGED = "; the database is damaged, the records are not: `prelude verify --repair` sets it aside, the next run fills another"
 
 
 @dataclass
@@ -72,11 +73,16 @@ def replay(workspace: Workspace, plan: Plan, *, run_name: str | None = None, own
             if not done.problems:
                 mark(workspace, plan.tracking)
         except StoreDown as down:
-            done.problems.append(f"MLflow is down: {down}{REPLAY}")
+            done.problems.append(f"MLflow is down: {down}{_remedy(workspace, plan.tracking)}")
         except Exception as error:  # MLflow, its database or the disk below it: the results are safe in the records
             log.debug("synchronisation failed", exc_info=True)
-            done.problems.append(f"MLflow failed ({first_line(error)}){REPLAY}")
+            done.problems.append(f"MLflow failed ({first_line(error)}){_remedy(workspace, plan.tracking)}")
     return done
+
+
+def _remedy(workspace: Workspace, tracking: TrackingPlan) -> str:
+    path = database(workspace, tracking)
+    return DAMAGED if path is not None and path.is_file() and damage(path) else REPLAY
 
 
 def workspace_id(workspace: Workspace) -> str:

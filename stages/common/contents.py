@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.common.checksums import UNREADABLE
+from stages.common.checksums import readable
 from stages.common.errors import ContractError
 
 NAME = "contents.parquet"
@@ -31,10 +31,8 @@ def read(path: Path) -> pa.Table | None:
     """The table; None where there is none. Raises ContractError where it cannot be read."""
     if not path.is_file():
         return None
-    try:
+    with readable("the table cannot be read", where=path, do="run the ingest again"):
         found = pq.read_table(path)
-    except UNREADABLE as error:
-        raise ContractError(f"the table cannot be read: {error}", where=path, do="run the ingest again") from None
     if not found.schema.equals(SCHEMA):
         raise ContractError("the table has other columns than expected", where=path, do="run the ingest again")
     return found

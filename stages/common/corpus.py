@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.common import atomic
-from stages.common.checksums import CHECKED, UNREADABLE, WRITTEN
+from stages.common.checksums import CHECKED, WRITTEN, readable
 from stages.common.column import FILE, Column
 from stages.common.errors import ContractError, unknown
 from stages.common.schema import as_plain, build
@@ -182,10 +182,8 @@ class Corpus:
             self._check(path)
 
     def _check(self, path: Path) -> None:
-        try:
+        with readable("the shard is no readable Parquet", where=path, do="run the ingest again"):
             found = pq.read_schema(path)
-        except UNREADABLE as error:
-            raise ContractError(f"the shard is no readable Parquet: {error}", where=path, do="run the ingest again") from None
         for column in self.card.columns:
             if column.name not in found.names:
                 raise ContractError(f"column {column.name!r} is missing", where=path, do=f"expected {column.type}")
@@ -214,7 +212,7 @@ class Corpus:
         read = wanted if "split" in wanted else [*wanted, "split"]
         seen = 0
         for path in self.files:
-            try:
+            with readable("the shard is damaged", where=path, do="run the ingest again"):
                 for batch in pq.ParquetFile(path, pre_buffer=False, **CHECKED).iter_batches(rows, columns=read):
                     kept = batch
                     if splits is not None:
@@ -223,8 +221,6 @@ class Corpus:
                     seen += kept.num_rows
                     if kept.num_rows:
                         yield kept.select(wanted)
-            except UNREADABLE as error:
-                raise ContractError(f"the shard is damaged: {error}", where=path, do="run the ingest again") from None
         if seen != self.count(splits):
             what = f"the shards hold {seen} such rows, the card counts {self.count(splits)}"
             raise ContractError(what, where=self.folder, do="run the ingest again")
@@ -232,12 +228,10 @@ class Corpus:
     def row_group(self, shard: int, group: int, columns: Sequence[str]) -> pa.RecordBatch:
         """Columns of one row group of a shard, whole. Raises ContractError where it is damaged or holds nulls."""
         path = self.files[shard]
-        try:
+        with readable("the shard is damaged", where=path, do="run the ingest again"):
             table = pq.ParquetFile(path, pre_buffer=False, **CHECKED).read_row_group(
                 group, columns=list(columns), use_threads=False
             )
-        except UNREADABLE as error:
-            raise ContractError(f"the shard is damaged: {error}", where=path, do="run the ingest again") from None
         arrays = [table[name].chunk(0) if table[name].num_chunks == 1 else table[name].combine_chunks() for name in columns]
         batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
         self._no_nulls(batch, path)

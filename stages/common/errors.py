@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 USER_MISTAKE = 2  # exit code of a user's mistake; ours is 1
 MAY_PASS = 75  # exit code of what may succeed when tried again (EX_TEMPFAIL)
 _OF_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+# What libraries say, each in its own exception, when memory ran out.
+_NO_MEMORY = re.compile(
+    r"allocate memory|out of memory|not enough memory|failed to map segment|start new thread", re.IGNORECASE
+)
 
 
 def shown(text: str, most: int = 4000) -> str:
@@ -52,12 +57,22 @@ def _rebuild(kind: type[UserError], what: str, where: str | None, do: str | None
     return kind(what, where=where, do=do)
 
 
-def of_machine(error: OSError) -> UserError | None:
-    """A full or read-only disk, a limit or a missing permission as the user's to put right; None for any other error."""
-    if error.errno not in _OF_MACHINE:
-        return None
-    where = error.filename if isinstance(error.filename, str) else None
-    return UserError(error.strerror or str(error), where=where, do="make room or check permissions")
+def of_machine(error: BaseException) -> UserError | None:
+    """A full or read-only disk, a limit, a missing permission, or memory that ran out, as the user's to put right.
+
+    None for any other error.
+    """
+    if isinstance(error, OSError) and error.errno in _OF_MACHINE:
+        where = error.filename if isinstance(error.filename, str) else None
+        return UserError(error.strerror or str(error), where=where, do="make room or check permissions")
+    if isinstance(error, MemoryError) or (
+        isinstance(error, (OSError, RuntimeError, ImportError)) and _NO_MEMORY.search(str(error))
+    ):
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        return UserError(
+            f"memory ran out: {said}", do="give it more, run fewer stages at once (--workers), or lower batch_size"
+        )
+    return None
 
 
 def unknown(noun: str, name: str, allowed: Iterable[str], *, where: str | Path | None = None) -> UserError:

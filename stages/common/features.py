@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.common import atomic
-from stages.common.checksums import CHECKED, UNREADABLE, WRITTEN
+from stages.common.checksums import CHECKED, WRITTEN, readable
 from stages.common.errors import ContractError, unknown
 from stages.common.schema import build
 
@@ -105,10 +105,8 @@ def read(folder: Path, seed: int, *, splits: Sequence[str] | None = None, layer:
     for split in splits or ():
         if split not in about.counts:
             raise unknown("split", split, about.counts, where=folder)
-    try:
+    with readable("the features are damaged", where=folder, do="run the extract again"):
         return _read(folder, chosen, about, splits, layer)
-    except UNREADABLE as error:
-        raise ContractError(f"the features are damaged: {error}", where=folder, do="run the extract again") from None
 
 
 def _read(folder: Path, seed: int, about: FeaturesInfo, splits: Sequence[str] | None, layer: int) -> Features:

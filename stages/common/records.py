@@ -47,6 +47,7 @@ class Record:
     series: list[tuple[int, int, str, float, float]] = field(default_factory=list)
     tables: dict[str, Any] = field(default_factory=dict)  # further Arrow tables, by file name
     started: float = field(default_factory=time.time)
+    _began: float = field(default_factory=time.monotonic)  # the clock may be set meanwhile
 
     def metric(self, name: str, value: float, *, seed: int | None = None, slice: str = "all", n: int | None = None) -> None:
         """Notes one final value; `slice` is the label share or subgroup, `n` the number of items behind it."""
@@ -59,8 +60,8 @@ class Record:
 
     def write(self, folder: Path) -> None:
         """Writes record.json, and series.parquet and tables where there are any, into an existing folder."""
-        ended = time.time()
-        self.timings.setdefault("total_s", ended - self.started)
+        took = time.monotonic() - self._began
+        self.timings.setdefault("total_s", took)
         write_json(
             folder / "record.json",
             _plain(
@@ -78,7 +79,7 @@ class Record:
                     "details": self.details,
                     "device": self.device,
                     "started": datetime.fromtimestamp(self.started, UTC).isoformat(),
-                    "ended": datetime.fromtimestamp(ended, UTC).isoformat(),
+                    "ended": datetime.fromtimestamp(self.started + took, UTC).isoformat(),
                     "peak_memory_mb": peak_memory_mb(),
                     "versions": versions(),
                 }

@@ -71,7 +71,7 @@ def run(
     except KeyboardInterrupt:
         print(f"{stage} {key}: interrupted; run it again to go on", file=sys.stderr)
         return 130
-    except OSError as error:
+    except Exception as error:
         shown = of_machine(error)
         if shown is None:
             raise

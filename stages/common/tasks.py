@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.common import atomic
-from stages.common.checksums import CHECKED, UNREADABLE, WRITTEN
+from stages.common.checksums import CHECKED, WRITTEN, readable
 from stages.common.errors import ContractError
 from stages.common.schema import as_plain, build
 
@@ -158,10 +158,10 @@ def read_result(folder: Path) -> TaskResult:
 def read_predictions(folder: Path, seed: int, slice: str) -> Predictions:
     """The predictions of one seed at one label share. Raises ContractError where there are none or they are damaged."""
     path = folder / PREDICTIONS
-    try:
+    import pyarrow.dataset  # noqa: F401  read_table would hide why it cannot be loaded
+
+    with readable("the predictions cannot be read", where=path, do="run the fit again"):
         table = pq.read_table(path, filters=[("seed", "=", seed), ("slice", "=", slice)], **CHECKED)
-    except UNREADABLE as error:
-        raise ContractError(f"the predictions cannot be read: {error}", where=path, do="run the fit again") from None
     if table.schema != SCHEMA:
         raise ContractError(f"unexpected columns: {table.schema}", where=path, do="run the fit again")
     if not table.num_rows:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.common import atomic
-from stages.common.checksums import UNREADABLE
+from stages.common.checksums import readable
 from stages.common.errors import ContractError
 from stages.evaluate.judged import Judged
 
@@ -49,10 +49,8 @@ def _map(task: Judged) -> pa.Table:
 
 
 def _read(path: Path) -> pa.Table:
-    try:
+    with readable("the map cannot be read", where=path, do="run the fit again"):
         table = pq.read_table(path)
-    except UNREADABLE as error:
-        raise ContractError(f"the map cannot be read: {error}", where=path, do="run the fit again") from None
     missing = [c for c in COLUMNS if c not in table.schema.names]
     if missing:
         raise ContractError(f"columns are missing: {', '.join(missing)}", where=path, do=f"expected {', '.join(COLUMNS)}")

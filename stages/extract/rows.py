@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.common.checksums import CHECKED, UNREADABLE
+from stages.common.checksums import CHECKED, readable
 from stages.common.corpus import Corpus
 from stages.common.errors import ContractError, UserError, unknown
 
@@ -59,7 +59,7 @@ def _groups(
     left = dict(counts)
     row = item = 0
     for path in corpus.files:
-        try:
+        with readable("the shard is damaged", where=path, do="run the ingest again"):
             file = pq.ParquetFile(path, **CHECKED)
             for group in range(file.num_row_groups):
                 splits = file.read_row_group(group, columns=["split"])["split"]
@@ -73,8 +73,6 @@ def _groups(
                     yield row + kept, table
                 item += len(chosen)
                 row += len(splits)
-        except UNREADABLE as error:
-            raise ContractError(f"the shard is damaged: {error}", where=path, do="run the ingest again") from None
         if not any(left.values()):
             return
     raise ContractError(

@@ -1,7 +1,7 @@
 """The leakage audit: what tasks are judged on, beside what they and everything they came from were trained on.
 
 Corpora are compared by what their ingests recorded of every row (stages/common/contents.py): the same media, and, where two
-corpora were read from the same files, the same id or group. Near copies within a corpus are the ingest's to find.
+corpora were read from the same files, the same id or group. Near copies within a corpus are what its ingest found.
 """
 
 from __future__ import annotations
@@ -44,11 +44,16 @@ class Seen:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found, how many pairs of a test split and a training set were compared, corpora that could not be."""
+    """What was found, how many pairs of a test split and a training set were compared, corpora that could not be.
+
+    near: of each corpus that tasks are judged on, pairs of a test item and one of another split that look alike, as its ingest
+    found them; None where it did not look for such (`duplicates.near`).
+    """
 
     found: list[Seen]
     compared: int
     unknown: list[str]
+    near: dict[str, int | None]
 
     @property
     def leaks(self) -> list[Seen]:
@@ -75,7 +80,8 @@ def audit(nodes: Iterable[Node], lineage: Lineage) -> Audit:
         seen = _seen(corpora[judged], corpora[trained.corpus], trained, tasks)
         if seen.content or seen.id or seen.group:
             found.append(seen)
-    return Audit(found, compared, sorted(unknown))
+    near = {corpus: _near(corpora[corpus]) for corpus in sorted({corpus for corpus, _ in concerned} & corpora.keys())}
+    return Audit(found, compared, sorted(unknown), near)
 
 
 def _trained(node: Node) -> Trained | None:
@@ -94,6 +100,13 @@ def _seen(judged: Node, source: Node, trained: Trained, tasks: list[str]) -> See
     if judged.key == source.key and JUDGED in trained.splits:
         counts = {"content": len(rows)}  # the split itself
     return Seen(judged.key, trained, counts["content"], counts.get("id", 0), counts.get("group", 0), len(rows), tasks)
+
+
+def _near(node: Node) -> int | None:
+    found = (node.details.get("duplicates") or {}).get("near")
+    if not found or found["policy"] == "drop":  # what was dropped is in no split
+        return 0 if found else None
+    return sum(pairs for between, pairs in found["between"].items() if JUDGED in between.split("-"))
 
 
 def _rows(node: Node, splits: Iterable[str]) -> pa.Table:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common import atomic, contents
-from stages.common.checksums import UNREADABLE
+from stages.common.checksums import readable
 from stages.common.errors import ContractError
 from stages.common.plan import SECTIONS
 from stages.common.records import SERIES
@@ -96,10 +96,8 @@ def _table(path: Path, columns: tuple[str, ...]) -> dict[str, list[Any]]:
 
     if not path.is_file():
         return {c: [] for c in columns}
-    try:
+    with readable("the table cannot be read", where=path, do="run its stage again"):
         table = pq.read_table(path)
-    except UNREADABLE as error:
-        raise ContractError(f"the table cannot be read: {error}", where=path, do="run its stage again") from None
     missing = [c for c in columns if c not in table.schema.names]
     if missing:
         raise ContractError(f"columns are missing: {', '.join(missing)}", where=path, do="run its stage again")

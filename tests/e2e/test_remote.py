@@ -144,7 +144,7 @@ def test_a_damaged_object_comes_back_from_the_remote(origin: Copy, clone: Clone)
     clone.prelude("verify", "--repair")
     clone.dvc("pull")
     assert (clone.folder / weights).read_bytes() == whole
-    assert clone.prelude("verify") == "every output and cached file is whole\n"
+    assert clone.prelude("verify") == "every output, cached file and state file is whole\n"
 
 
 def test_credentials_are_in_no_committed_file(origin: Copy) -> None:

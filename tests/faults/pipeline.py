@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -69,14 +70,22 @@ def warm() -> None:
     forkserver.ensure_running()
 
 
-def run(root: Path, stage: str, *, operation: int = 0, named: str = "", after_s: float = 0.0) -> Ended:
-    """Runs a stage of the plan in `root`.
+def run(
+    root: Path,
+    stage: str,
+    *,
+    operation: int = 0,
+    named: str = "",
+    after_s: float = 0.0,
+    first: Callable[[], None] | None = None,
+) -> Ended:
+    """Runs a stage of the plan in `root`; `first` is called in its process before.
 
     It is killed with SIGKILL before its file operation of that number, or before the first whose name `named` is found in, or
     after so many seconds; by default not at all.
     """
     here, there = _context.Pipe(duplex=False)
-    process = _context.Process(target=_stage, args=(str(root), stage, operation, named, there))
+    process = _context.Process(target=_stage, args=(str(root), stage, operation, named, there, first))
     started = time.monotonic()
     process.start()
     there.close()
@@ -93,12 +102,14 @@ def run(root: Path, stage: str, *, operation: int = 0, named: str = "", after_s:
     return Ended(process.exitcode or 0, operations, time.monotonic() - started)
 
 
-def _stage(root: str, stage: str, operation: int, named: str, told: Connection) -> None:
+def _stage(root: str, stage: str, operation: int, named: str, told: Connection, first: Callable[[], None] | None) -> None:
     from importlib import import_module
 
     os.chdir(root)
-    os.dup2(os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    os.dup2(os.open(said(Path(root)), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     main: Callable[[list[str]], int] = import_module(f"stages.{stage}.__main__").main
+    if first is not None:
+        first()
     count, busy = 0, False
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
@@ -116,6 +127,11 @@ def _stage(root: str, stage: str, operation: int, named: str, told: Connection) 
     sys.addaudithook(hook)
     key = [] if stage == "report" else [NODES[stage]]
     os._exit(main([*key, "--plan", PLAN]))
+
+
+def said(root: Path) -> Path:
+    """The file of what the stages said, outside of the workspace: its disk may be full."""
+    return root.with_name(f"{root.name}.said")
 
 
 def _plain(args: tuple[Any, ...], root: str) -> str:
@@ -141,6 +157,27 @@ def target(root: Path, stage: str) -> Path:
 def content(folder: Path) -> dict[str, bytes]:
     """Every file of a folder, by its path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def clear(root: Path, stage: str) -> None:
+    """Takes away what the stage made, as DVC does before it runs one."""
+    for folder in made_by(root, stage):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def made_by(root: Path, stage: str) -> list[Path]:
+    """The folders that a stage makes: its output and, but for the report, its record."""
+    return [target(root, stage), *([] if stage == "report" else [Workspace(root).record(stage, NODES[stage])])]
+
+
+def completes(root: Path, stage: str, whole: dict[str, bytes], after: str) -> None:
+    """Whatever is seen after the fault is whole; another run ends in the undisturbed bytes and leaves nothing behind."""
+    for folder in made_by(root, stage):
+        assert not folder.exists() or atomic.damaged(folder) == [], f"{folder} is partial after: {after}"
+    assert run(root, stage).code == 0, f"after: {after}\n{said(root).read_text()}"
+    assert content(target(root, stage)) == whole, f"other bytes after: {after}"
+    assert strays(root) == [], f"left behind after: {after}"
+    assert not list((root / ".prelude" / "resume").glob(f"{stage}/*")), f"state left after: {after}"
 
 
 def strays(root: Path) -> list[str]:

@@ -19,12 +19,6 @@ PIPELINE = toy.PIPELINE.replace("python make.py", "python slow.py")
 SLOW = "import time\ntime.sleep(0.2)\n" + toy.MAKE
 
 
-def outputs(project: Path) -> dict[str, bytes]:
-    """Every file of data/, and dvc.lock."""
-    files = {p.relative_to(project).as_posix(): p.read_bytes() for p in (project / "data").rglob("*") if p.is_file()}
-    return files | {"dvc.lock": (project / "dvc.lock").read_bytes()}
-
-
 def made(folder: Path) -> Path:
     project = toy.create(folder, PIPELINE.replace("make.py,", "slow.py,"))
     (project / "slow.py").write_text(SLOW)
@@ -37,7 +31,7 @@ def test_a_run_killed_at_thirty_random_moments(tmp_path: Path) -> None:
     started = time.monotonic()
     with Background(whole, "--no-prefect") as undisturbed:
         assert undisturbed.end() == 0, undisturbed.said()
-    took, expected = time.monotonic() - started, outputs(whole)
+    took, expected = time.monotonic() - started, toy.outputs(whole)
     project, draw = made(tmp_path / "killed"), random.Random("kill a run")
     for number in range(KILLS):
         toy.parameters(project, a=1 + number, b=2)  # `a` and all that follows it are to be made again
@@ -54,5 +48,5 @@ def test_a_run_killed_at_thirty_random_moments(tmp_path: Path) -> None:
         assert "up to date" in toy.dvc(project, "status")
     toy.parameters(project, a=1, b=2)
     assert run(root=project, prefect=False, say=lambda line: None).ok
-    assert outputs(project) == expected
+    assert toy.outputs(project) == expected
     assert not list(project.rglob(".dvc.lock.*"))

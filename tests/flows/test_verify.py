@@ -40,7 +40,7 @@ def cached(root: Path, content: bytes) -> Path:
 def test_verify_finds_nothing_where_all_is_whole(ran: Path, capsys: Capture) -> None:
     cached(ran, b"whole")
     said = Said(capsys, "verify")
-    assert (said.code, said.out) == (0, "every output and cached file is whole\n")
+    assert (said.code, said.out) == (0, "every output, cached file and state file is whole\n")
     assert Said(capsys, "verify", "--json").json == []
 
 

@@ -73,3 +73,9 @@ def ran(root: Path) -> list[str]:
     names = log.read_text().split() if log.exists() else []
     log.write_text("")
     return names
+
+
+def outputs(root: Path) -> dict[str, bytes]:
+    """Every file of data/, and dvc.lock."""
+    files = {p.relative_to(root).as_posix(): p.read_bytes() for p in (root / "data").rglob("*") if p.is_file()}
+    return files | {"dvc.lock": (root / "dvc.lock").read_bytes()}

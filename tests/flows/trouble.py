@@ -39,7 +39,6 @@ class Background:
 
     def __init__(self, folder: Path, *words: str, environment: dict[str, str] | None = None) -> None:
         env = {**toy.environment(), "PYTHONPATH": str(ROOT), **(environment or {})}
-        env.pop("PREFECT_API_URL", None)
         command = [sys.executable, "-m", "flows.cli", "run", *words]
         self.file = (folder.parent / f"{folder.name}.said").open("w+")
         self.process = subprocess.Popen(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +19,14 @@ def no_mirror(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 class Served:
-    """A loopback server of a folder. asked: the paths asked for. moved: {path: address} it redirects."""
+    """A loopback server of a folder. asked: the paths asked for. moved: {path: address} it redirects.
+
+    cut: paths of which it sends less than it stated; stalled: {path: seconds} that it waits, before a byte and before the end.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.asked, self.moved = folder, list[str](), dict[str, str]()
-        self.cut: set[str] = set()
+        self.cut, self.stalled = set[str](), dict[str, tuple[float, float]]()
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, self))
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
@@ -42,6 +47,16 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.send_header("Content-Length", "1000")
             self.end_headers()
             self.wfile.write(b"only this")
+        elif self.path in self.served.stalled:
+            before, amid = self.served.stalled[self.path]
+            time.sleep(before)
+            with contextlib.suppress(OSError):  # who asked has gone
+                self.send_response(200)
+                self.send_header("Content-Length", "6")
+                self.end_headers()
+                self.wfile.write(b"one")
+                time.sleep(amid)
+                self.wfile.write(b"two")
         else:
             super().do_GET()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,20 @@ def test_a_failed_download_leaves_nothing(served: Served, tmp_path: Path, path: 
     with pytest.raises(UserError, match=says):
         fetch(served.url + path, tmp_path / "x" / "y", limits)
     assert list((tmp_path / "x").iterdir()) == []
+
+
+@pytest.mark.parametrize(("stall", "says"), [((2.0, 0.0), "cannot be reached"), ((0.0, 2.0), "broke off")])
+def test_a_server_that_stalls_is_given_up_and_nothing_is_left(
+    served: Served, tmp_path: Path, stall: tuple[float, float], says: str
+) -> None:
+    served.stalled["/slow"] = stall
+    started = time.monotonic()
+    with pytest.raises(UserError, match=says):
+        fetch(f"{served.url}/slow", tmp_path / "x" / "y", Limits(answer_s=0.2))
+    assert time.monotonic() - started < 1.5
+    assert list((tmp_path / "x").iterdir()) == []
+    served.stalled["/slow"] = (0.0, 0.1)  # within the limit
+    assert fetch(f"{served.url}/slow", tmp_path / "x" / "y", Limits(answer_s=1)) == hashlib.sha256(b"onetwo").hexdigest()
 
 
 def test_an_address_without_a_server_says_how_to_go_on(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image as Picture
 
 from stages.common import contents
 from stages.common.errors import ContractError
@@ -62,7 +64,7 @@ def rows(root: Path, corpus: str, split: str) -> set[bytes]:
 
 
 def test_a_sound_plan_has_no_leak_and_says_how_much_was_compared(ingested: Path) -> None:
-    assert audited(ingested, encoder("one"), task("one")) == Audit([], 2, [])
+    assert audited(ingested, encoder("one"), task("one")) == Audit([], 2, [], {"one": None})
     assert audited(ingested, encoder("apart"), task("one")).found == []
 
 
@@ -103,8 +105,27 @@ def test_copies_between_the_splits_of_a_tasks_own_corpus_are_seen_by_its_heads(t
     assert [(s.by.who, s.content > 0) for s in found] == [(HEADS, True)] and found[0].content >= len(both) > 0
 
 
+@pytest.mark.parametrize(("policy", "expected"), [("report", True), ("drop", False)])
+def test_near_copies_across_the_splits_are_told_where_the_ingest_looked_for_them(
+    tmp_path: Path, policy: str, expected: bool
+) -> None:
+    """Each picture a second time, recoded: other bytes, the same look."""
+    recoded = {f"cat/copy{i}.png": recode(data) for i, data in enumerate(FILES.values())}
+    plan = folder(put(tmp_path / "f", FILES | recoded), **SPLIT, duplicates={"near": policy})
+    ingest(tmp_path / "w", plan, "twice")
+    found = audited(tmp_path / "w", encoder("twice", epochs=0), task("twice"))
+    assert found.leaks == [] and found.near["twice"] is not None
+    assert found.near["twice"] > 20 if expected else found.near["twice"] == 0
+
+
+def recode(data: bytes) -> bytes:
+    out = io.BytesIO()
+    Picture.open(io.BytesIO(data)).save(out, "PNG", compress_level=0)
+    return out.getvalue()
+
+
 def test_a_corpus_without_a_record_of_its_items_is_named(ingested: Path) -> None:
-    assert audited(ingested, encoder("gone"), task("one")) == Audit([], 1, ["gone"])
+    assert audited(ingested, encoder("gone"), task("one")) == Audit([], 1, ["gone"], {"one": None})
 
 
 def test_the_page_shows_what_was_found(ingested: Path) -> None:
@@ -129,8 +150,12 @@ def test_the_run_names_leaks_and_no_declared_ones(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     assert list(leaks.lines(workspace)) == []
     workspace.page.mkdir(parents=True)
-    told = {"found": [{**seen, "by": by}, {**seen, "by": {**by, "declared": True}}], "compared": 2, "unknown": []}
+    told = {
+        "found": [{**seen, "by": by}, {**seen, "by": {**by, "declared": True}}],
+        "near": {"one": 2, "two": 0, "three": None},
+    }
     (workspace.page / "audit.json").write_text(json.dumps(told))
     assert list(leaks.lines(workspace)) == [
-        "leak: of 24 test items of one, e saw 3 with the same media, 2 of the same group, trained on same (train)"
+        "leak: of 24 test items of one, e saw 3 with the same media, 2 of the same group, trained on same (train)",
+        "near copies: 2 pairs of one look alike across the test and another split",
     ]

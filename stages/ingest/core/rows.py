@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from stages.common.checksums import UNREADABLE
+from stages.common.checksums import readable
 from stages.common.errors import UserError, unknown
 from stages.ingest.core.files import MAX_FILE, File, check_growth
 from stages.ingest.core.item import Broken
@@ -86,7 +86,7 @@ def _jsonl(file: File, needed: Collection[str], names: list[str] | None, delimit
 def _parquet(file: File, needed: Collection[str], names: list[str] | None, delimiter: str | None) -> Iterator[Row | Broken]:
     import pyarrow.parquet as pq
 
-    with file.seekable() as stream:
+    with file.seekable() as stream, readable("the file is no readable Parquet", where=file.path, do="fetch it again"):
         try:
             table = pq.ParquetFile(stream)
             _check(needed, table.schema_arrow.names, file)
@@ -94,9 +94,6 @@ def _parquet(file: File, needed: Collection[str], names: list[str] | None, delim
                 yield from batch.to_pylist()
         except UnicodeDecodeError:
             raise UserError("a column of text is not UTF-8", where=file.path, do="store it as bytes, or mend it") from None
-        except UNREADABLE as error:
-            what = next(iter(str(error).splitlines()), type(error).__name__)
-            raise UserError(f"the file is no readable Parquet: {what}", where=file.path) from None
 
 
 def _npz(file: File, needed: Collection[str], names: list[str] | None, delimiter: str | None) -> Iterator[Row | Broken]:

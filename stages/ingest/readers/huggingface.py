@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from stages.common.checksums import UNREADABLE
+from stages.common.checksums import readable
 from stages.common.corpus import Column
 from stages.common.errors import UserError, unknown
 from stages.common.registry import part
@@ -109,11 +109,8 @@ class HuggingFace:
 def _features(file: File) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
-    with file.seekable() as stream:
-        try:
-            metadata = pq.read_schema(stream).metadata or {}
-        except UNREADABLE:
-            raise UserError("the file is no readable Parquet", where=file.path, do="fetch it again") from None
+    with file.seekable() as stream, readable("the file is no readable Parquet", where=file.path, do="fetch it again"):
+        metadata = pq.read_schema(stream).metadata or {}
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     except (ValueError, AttributeError, RecursionError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from stages.common.checksums import UNREADABLE
+from stages.common.checksums import readable
 from stages.common.corpus import Column
 from stages.common.errors import UserError, unknown
 from stages.common.registry import part
@@ -88,11 +88,8 @@ class Meds:
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        with file.seekable() as stream:
-            try:
-                table = pq.read_table(stream)
-            except UNREADABLE:
-                raise UserError("the file is no readable Parquet", where=file.path) from None
+        with file.seekable() as stream, readable("the file is no readable Parquet", where=file.path, do="fetch it again"):
+            table = pq.read_table(stream)
         for name in self.names:
             if name not in table.column_names:
                 raise unknown("column", name, table.column_names, where=file.path)

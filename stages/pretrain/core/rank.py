@@ -45,8 +45,8 @@ def _work(task: Task, world: World, folder: Path) -> None:
         sys.stderr.write(f"warning: pretrain {task.key}: a rank was lost, all {world.size} start again ({times})\n")
     try:
         outcomes = [train(seed, task) for seed in task.node.seeds]
-    except (UserError, OSError) as error:
-        mistake = of_machine(error) if isinstance(error, OSError) else error
+    except Exception as error:
+        mistake = error if isinstance(error, UserError) else of_machine(error)
         if mistake is None:
             raise
         told = {"what": mistake.what, "where": mistake.where, "do": mistake.do, "passing": isinstance(mistake, PassingError)}

@@ -44,15 +44,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Plan]:
 
 @pytest.fixture(scope="module")
 def empty_database(made: tuple[Workspace, Plan]) -> Path:
-    """A migrated database without runs, to copy: migrating one takes seconds."""
     workspace, _ = made
-    target = workspace.root / "empty.db"
-    with sqlite3.connect(workspace.root / "mlflow.db") as source, sqlite3.connect(target) as copy:
-        source.backup(copy)
-        for table in ("latest_metrics", "metrics", "params", "tags", "input_tags", "inputs", "datasets", "runs", "experiments"):
-            copy.execute(f"delete from {table}")
-        copy.execute("delete from experiment_tags")
-    return target
+    return tracking_db.emptied(workspace.root / "mlflow.db", workspace.root / "empty.db")
 
 
 @pytest.fixture
@@ -194,6 +187,23 @@ def test_an_unreachable_server_is_a_warning_and_the_records_come_later(
         with caplog.at_level(logging.WARNING):
             assert synchronise(workspace, down) == []
     assert "MLflow is down" in caplog.text
+    assert len(synchronise(workspace, plan)) == len(EXPECTED)
+
+
+@pytest.mark.slow
+def test_a_server_that_takes_calls_and_never_answers_is_given_up_and_the_records_come_later(
+    fresh: tuple[Workspace, Plan], tmp_path: Path
+) -> None:
+    workspace, plan = fresh
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        down = f"build.make_plan(uri='http://127.0.0.1:{silent.getsockname()[1]}')"
+        limits = "import os; os.environ |= {'MLFLOW_HTTP_REQUEST_TIMEOUT': '1', 'MLFLOW_HTTP_REQUEST_MAX_RETRIES': '1'}\n"
+        started = time.monotonic()
+        done = _in_process(f"{limits}print(sync.replay(workspace, {down}).problems)", workspace)
+    assert time.monotonic() - started < 30
+    assert done.returncode == 0 and "nothing is lost" in done.stdout, done.stderr
     assert len(synchronise(workspace, plan)) == len(EXPECTED)
 
 
