@@ -46,7 +46,7 @@ def problem(path: Path) -> str:
     from voluptuous import Invalid
 
     try:
-        content = yaml.load(path.read_bytes(), yaml.CSafeLoader) or {}
+        content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
         COMPILED_LOCKFILE_SCHEMA(content)
     except FileNotFoundError:
         return ""
