@@ -28,7 +28,12 @@ def server(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A server of a user's own, which keeps its database in `home`."""
     home.mkdir(exist_ok=True)
     url = f"http://127.0.0.1:{port}/api"
-    environment = {**toy.environment(), "PREFECT_HOME": str(home), "PREFECT_API_URL": url, "DO_NOT_TRACK": "1"}
+    environment = {
+        **toy.environment(),
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": url,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
     process = subprocess.Popen([sys.executable, "-m", "uvicorn", *APP, "--port", str(port)], env=environment)
     try:
         end = time.monotonic() + 120
@@ -70,7 +75,7 @@ def test_a_prefect_server_that_is_started_again_in_mid_run(tmp_path: Path) -> No
             (project / "go").touch()
             assert run.end(180) == 0, run.said()
             assert "4 ran, 0 cached" in run.said() and "Traceback" not in run.said()
-            assert [(r["state_type"], r["state"]["message"]) for r in _asked(runs, {})] == [("COMPLETED", "4 ran, 0 cached")]
+            assert [r["state_type"] for r in _asked(runs, {})] == ["COMPLETED"]
             tasks = {t["name"]: t["state_type"] for t in _asked(f"{url}/task_runs/filter", {})}
             assert {tasks[name] for name in ("make@a", "make@b", "join", "count")} == {"COMPLETED"}
     assert sorted(toy.ran(project)) == ["a", "b", "counted", "joined"]

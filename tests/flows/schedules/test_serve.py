@@ -49,6 +49,8 @@ def test_a_scheduled_run_completes_and_is_in_mlflow_and_ctrl_c_stops_everything(
         assert "nightly/project" in said() and "every 15 s" in said()
         with urllib.request.urlopen(api, timeout=10) as page:
             assert b"<html" in page.read()
+        assert _status(f"{api}/api/health") == 200
+        assert _status(f"{api}/api/health", host="pages.example") == 400  # as after DNS rebinding
 
         run = _until(120, lambda: next((r for r in _runs(api) if r["state_name"] == "Completed"), None), said)
         assert run["auto_scheduled"] and run["created_by"]["type"] == "SCHEDULE" and run["deployment_id"]
@@ -142,6 +144,15 @@ def _post(api: str, path: str, body: dict[str, Any]) -> Any:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         pytest.fail(f"{path}: {error.read().decode()}")
+
+
+def _status(url: str, host: str = "") -> int:
+    request = urllib.request.Request(url, headers={"Host": host} if host else {})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def _text(path: Path) -> str:

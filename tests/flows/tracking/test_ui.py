@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def test_the_pages_answer_on_loopback_only_and_all_workers_stop_with_it(tmp_path
     try:
         assert _answers(f"http://127.0.0.1:{port}/", 90)
         family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+        assert _status(f"http://127.0.0.1:{port}/", "pages.example") == 403  # as after DNS rebinding
         assert {address for process in family for address in _listening(process)} == {"127.0.0.1"}
     finally:
         server.send_signal(number)
@@ -61,6 +63,14 @@ def _listening(process: psutil.Process) -> set[str]:
         return {c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN}
     except psutil.NoSuchProcess:  # a helper of MLflow's start that has ended
         return set()
+
+
+def _status(url: str, host: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers={"Host": host}), timeout=10) as page:
+            return int(page.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def _answers(url: str, seconds: float) -> bool:
