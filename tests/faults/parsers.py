@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stages.common.corpus import Column
@@ -91,6 +90,3 @@ def _mentions(data: bytes) -> list[Any]:
 
 def _rows(kind: str) -> Callable[[bytes], Any]:
     return lambda data: list(rows_of(next(Given(f"t.{kind}", data).each()), kind, [], None, None))
-
-
-STAGES = Path(values.__file__).resolve().parents[2]

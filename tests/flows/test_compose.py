@@ -220,3 +220,10 @@ def test_settings_beside_the_nodes_do_not_get_lost_either(root: Path) -> None:
     put(root, "system/two", GROUPS["system/two"].rstrip() + "\n        compute: {jobs: 1}\n")
     error = mistake(root, "one", "two")
     assert error.what == "systems 'one' and 'two' define compute differently: jobs: None / 1"
+
+
+@pytest.mark.parametrize("place", ["encoders.trained", "encoders.trained.objective", "corpora.digits"])
+def test_a_target_to_call_is_an_unknown_key_and_nothing_is_called(root: Path, place: str) -> None:
+    """Hydra's own way to name code in a configuration (`hydra.utils.instantiate`) is not ours."""
+    error = mistake(root, overrides=(f"+{place}._target_=os.mkdir", f"+{place}.path={root}/made"))
+    assert "_target_" in str(error) and not (root / "made").exists()

@@ -18,7 +18,7 @@ from stages.report import page
 from stages.report.collect import Found, Node, collect, folders
 from tests.report.workspace import write_report
 
-EVIL = "</script><script>alert(1)</script>"
+EVIL = "</script><script>alert(1)</script>{{ 7 * 7 }}"
 
 
 class Reader(HTMLParser):
