@@ -17,6 +17,7 @@ from tests.faults.parsers import REFUSALS, Parser, parsers
 PARSERS = parsers()
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = 50_000
+FEWER = {"wthor": 5_000}  # what the fuzzer notes of arrays compared in a loop stays in memory: 100 kB a call
 
 
 @pytest.fixture(params=PARSERS)
@@ -59,8 +60,9 @@ def fuzz(name: str, runs: int, folder: Path) -> str:
 @pytest.mark.soak
 @pytest.mark.parametrize("name", PARSERS)
 def test_guided_by_coverage_no_input_is_found_that_raises_anything_else(name: str, tmp_path: Path) -> None:
-    said = fuzz(name, RUNS, tmp_path)
-    assert f"Done {RUNS} runs" in said and list(tmp_path.iterdir()) == [tmp_path / "corpus"], said[-3000:]
+    runs = FEWER.get(name, RUNS)
+    said = fuzz(name, runs, tmp_path)
+    assert f"Done {runs} runs" in said and list(tmp_path.iterdir()) == [tmp_path / "corpus"], said[-3000:]
     assert len(list((tmp_path / "corpus").iterdir())) > len(PARSERS[name].seeds), "no input reached anything new"
 
 

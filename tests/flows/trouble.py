@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable
@@ -40,7 +41,7 @@ class Background:
     def __init__(self, folder: Path, *words: str, environment: dict[str, str] | None = None) -> None:
         env = {**toy.environment(), "PYTHONPATH": str(ROOT), **(environment or {})}
         command = [sys.executable, "-m", "flows.cli", "run", *words]
-        self.file = (folder.parent / f"{folder.name}.said").open("w+")
+        self.file = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in __exit__
         self.process = subprocess.Popen(
             command, cwd=folder, env=env, stdout=self.file, stderr=subprocess.STDOUT, start_new_session=True
         )
