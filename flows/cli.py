@@ -110,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("node", metavar="NODE", help="a node's name, such as simclr or fit@probe_simclr")
     one.add_argument("--json", action="store_true")
 
-    one = command("verify", _verify, "hash every output and cached file; name those that are damaged")
+    one = command("verify", _verify, "hash every output and cached file, read state files; name what is damaged")
     one.add_argument("--json", action="store_true")
     one.add_argument("--repair", action="store_true", help="set aside what is damaged, so that the next run makes it again")
 

@@ -73,7 +73,7 @@ def check(root: Path) -> Check:
 
 
 def damaged(root: Path) -> list[Damage]:
-    """Everything damaged in data/ and in DVC's cache."""
+    """Everything that is damaged in data/, in DVC's cache and beside them."""
     return check(root).found
 
 
@@ -106,24 +106,26 @@ def repair(root: Path, found: list[Damage]) -> Repair:
 
 
 def quarantine(root: Path, found: list[Damage]) -> Path:
-    """Moves damaged cache objects, and outputs with a damaged file, to .prelude/quarantine/<date>/, under their own names."""
+    """Moves damaged cached objects and state files, and outputs with a damaged file, to .prelude/quarantine/<date>/."""
     place = _unused(Workspace(root).state / "quarantine" / time.strftime("%Y-%m-%d_%H%M%S"))
     cache = _cache(root)
-    for damage in found:
-        source = Path(damage.path if damage.kind == "cache" else damage.folder)
-        if damage.kind == "state":
-            for path in state.beside(source):
-                (place / "state").mkdir(parents=True, exist_ok=True)
-                shutil.move(path, place / "state" / path.name)
-            continue
-        inside = Path("cache") / source.relative_to(cache) if damage.kind == "cache" else source.relative_to(root)
-        if not source.exists():  # a folder goes once, whatever the number of its damaged files
-            continue
-        (place / inside).parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(source, place / inside)
+    for source, inside in (move for damage in found for move in _moves(damage, root, cache)):
+        if source.exists():  # a folder goes once, whatever the number of its damaged files
+            (place / inside).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(source, place / inside)
     if found:
         atomic.write_json(place / "damage.json", [asdict(damage) for damage in found])
     return place
+
+
+def _moves(damage: Damage, root: Path, cache: Path) -> list[tuple[Path, Path]]:
+    """(what goes, its place in the quarantine)"""
+    path, folder = Path(damage.path), Path(damage.folder)
+    if damage.kind == "cache":
+        return [(path, Path("cache") / path.relative_to(cache))]
+    if damage.kind == "state":
+        return [(part, Path("state") / part.name) for part in state.beside(path)]
+    return [(folder, folder.relative_to(root))]
 
 
 def _unused(place: Path) -> Path:
