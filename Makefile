@@ -30,7 +30,7 @@ test: setup lint  ## everything but the long suites
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: setup  ## long fault runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m soak --durations=0 --durations-min=1
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m soak -rP --durations=0 --durations-min=1
 
 test-ray: setup  ## extract, ingest and pretrain on a Ray cluster of several nodes, one of which is killed
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[s3,molecules,test,ray]"

@@ -41,19 +41,20 @@ def write(repo: Repo, path: Path, stages: Sequence[Stage]) -> None:
 
 def problem(path: Path) -> str:
     """Why DVC could not go by the file; nothing where it can, or where there is none."""
-    import yaml
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
     from voluptuous import Invalid
 
     try:
-        content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+        content = parse_yaml(path.read_text(encoding="utf-8"), path)
         COMPILED_LOCKFILE_SCHEMA(content)
     except FileNotFoundError:
         return ""
-    except (yaml.YAMLError, Invalid, ValueError) as error:
+    except (YAMLFileCorruptedError, Invalid, ValueError) as error:
         return f"it is damaged: {str(error).splitlines()[0]}"
     for name, entry in (content.get("stages") or {}).items():
         for item in (*(entry.get("deps") or []), *(entry.get("outs") or [])):
-            if item.get("hash", "md5") not in HASHES:
-                return f"it is damaged: {name} names a hash {item['hash']!r}"
+            kind = item.get("hash", "md5")
+            if kind not in HASHES or not isinstance(item.get(kind, ""), str):
+                return f"it is damaged: {name} names a hash {kind} {item.get(kind)!r}"
     return ""

@@ -104,9 +104,28 @@ def connect(workspace: Workspace, tracking: TrackingPlan) -> Store:
 
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
+        if path is not None and not path.exists():
+            _begin(path)
         return _open(uri, tracking.experiment, None if path is None else artifacts(workspace).as_uri())
     except Exception as error:
         raise StoreDown(first_line(error)) from error
+
+
+def _begin(path: Path) -> None:
+    """Makes a database beside `path`, and puts it there when it is whole.
+
+    MLflow makes its tables in fifty migrations; a database in which a kill cut one is never completed nor begun anew.
+    """
+    from mlflow import MlflowClient
+
+    for stale in path.parent.glob(f".{path.name}.new-*"):  # what a killed process left: the lock is ours
+        stale.unlink()
+    making = path.with_name(f".{path.name}.new-{os.getpid()}")
+    uri = f"{SQLITE}{making}"
+    MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+    with making.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(making, path)
 
 
 def _open(uri: str, experiment: str, location: str | None) -> Store:

@@ -276,6 +276,22 @@ def test_a_synchronisation_killed_half_way_is_completed_without_duplicates(
 
 
 @pytest.mark.slow
+def test_a_database_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Killed when its tables are made, before it takes its place: the next one begins anew and leaves nothing behind."""
+    workspace, plan = Workspace(tmp_path), build.make_plan(encoders=1, seeds=1)
+    build.populate(workspace, plan)
+    dying = "import os, signal; os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+    killed = _in_process(f"{dying}sync.replay(workspace, plan)", workspace)
+    assert killed.returncode == -signal.SIGKILL and not (tmp_path / "mlflow.db").exists()
+    assert list(tmp_path.glob(".mlflow.db.new-*"))
+    assert replay(workspace, plan).problems == []
+    assert {p.name for p in tmp_path.glob("*mlflow.db*")} | {p.name for p in tmp_path.glob(".mlflow.db*")} == {
+        "mlflow.db",
+        "mlflow.db.lock",
+    }
+
+
+@pytest.mark.slow
 def test_four_processes_at_first_use_of_a_fresh_database_write_each_run_once(tmp_path: Path) -> None:
     workspace, plan = Workspace(tmp_path), build.make_plan()
     build.populate(workspace, plan)
