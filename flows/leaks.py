@@ -22,6 +22,7 @@ def lines(workspace: Workspace) -> Iterator[str]:
                 yield f"leak: of {judged}, {by['who']} saw {', '.join(counts)}, trained on {trained}"
         for corpus, pairs in audit["near"].items():
             if pairs:
-                yield f"near copies: {pairs} pairs of {corpus} look alike across the test and another split"
+                counted = "1 pair" if pairs == 1 else f"{pairs} pairs"
+                yield f"near copies: {counted} of {corpus} that look alike, one in the test and one in another split"
     except (OSError, ValueError, KeyError, TypeError):
         return

@@ -69,9 +69,8 @@ def of_machine(error: BaseException) -> UserError | None:
         isinstance(error, (OSError, RuntimeError, ImportError)) and _NO_MEMORY.search(str(error))
     ):
         said = next(iter(str(error).splitlines()), type(error).__name__)
-        return UserError(
-            f"memory ran out: {said}", do="give it more, run fewer stages at once (--workers), or lower batch_size"
-        )
+        do = "give it more, run fewer stages at once (--workers), or lower batch_size; a size out of all reason is that of a "
+        return UserError(f"memory ran out: {said}", do=f"{do}damaged file: `prelude verify`")
     return None
 
 

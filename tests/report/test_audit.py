@@ -157,5 +157,5 @@ def test_the_run_names_leaks_and_no_declared_ones(tmp_path: Path) -> None:
     (workspace.page / "audit.json").write_text(json.dumps(told))
     assert list(leaks.lines(workspace)) == [
         "leak: of 24 test items of one, e saw 3 with the same media, 2 of the same group, trained on same (train)",
-        "near copies: 2 pairs of one look alike across the test and another split",
+        "near copies: 2 pairs of one that look alike, one in the test and one in another split",
     ]
