@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
@@ -99,7 +100,7 @@ def run_nodes(work: Work) -> State[Any]:
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
     steps = work.steps
-    _prepare(work)
+    _prepare(work, context.flow_run.id)
 
     def cancel() -> None:
         steps.why_stopped = "cancelled in Prefect"
@@ -147,10 +148,10 @@ def tracking() -> Links:
     return _work[-1].after()
 
 
-def _prepare(work: Work) -> None:
+def _prepare(work: Work, run: UUID) -> None:
     """What the server has to know first. It may be another version, or busy: the work does not depend on it."""
     gpus = len(work.runner.slots.gpus)
-    told = [oversight.bury_the_dead] if work.own_server else [oversight.tell_of_the_dead]
+    told = [lambda: oversight.bury_the_dead(but=run)] if work.own_server else [oversight.tell_of_the_dead]
     told += [lambda: oversight.limit_gpus(gpus)] if gpus else []
     for tell in told:
         try:

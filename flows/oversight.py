@@ -111,9 +111,10 @@ def tell_of_the_dead() -> None:
         client.request("POST", "/automations/", json=automation.model_dump(mode="json"))
 
 
-def bury_the_dead() -> None:
-    """Runs that the server of this workspace still shows as running died with an earlier server: no other run is at work."""
+def bury_the_dead(but: UUID | None = None) -> None:
+    """Runs that the server of this workspace still shows as running died with an earlier server: none is at work `but` this."""
     running = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])))
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(flow_run_filter=running, sort=FlowRunSort.START_TIME_DESC, limit=50, offset=0):
-            client.set_flow_run_state(run.id, Crashed(message="Its process died."), force=True)
+            if run.id != but:
+                client.set_flow_run_state(run.id, Crashed(message="Its process died."), force=True)

@@ -36,7 +36,14 @@ def test_a_served_schedule_killed_at_random_moments(tmp_path: Path) -> None:
     for number in range(KILLS):
         toy.parameters(project, a=1 + number, b=2)
         process = serve(project, log)
-        time.sleep(draw.uniform(1, 45))
+        if number % 2:  # at any moment
+            time.sleep(draw.uniform(1, 45))
+        else:  # at one while a stage's command is at work, which takes a second
+            end = time.monotonic() + 120
+            while not any("slow.py" in command_line(pid) for pid in descendants(process.pid)):
+                assert time.monotonic() < end and process.poll() is None, log.read_text()
+                time.sleep(0.05)
+            time.sleep(draw.uniform(0, 0.5))
         below = descendants(process.pid)
         at_work += any("slow.py" in command_line(pid) for pid in below)
         process.kill()

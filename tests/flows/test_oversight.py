@@ -154,7 +154,9 @@ def test_runs_left_by_a_dead_process_on_this_workspaces_own_server_are_called_cr
         from flows.flow import pipeline
 
         left = client.create_flow_run(pipeline, name=f"left-{uuid4()}", state=Running())
-        oversight.bury_the_dead()
-        state = client.read_flow_run(left.id).state
-    assert state is not None
+        mine = client.create_flow_run(pipeline, name=f"mine-{uuid4()}", state=Running())
+        oversight.bury_the_dead(but=mine.id)
+        state, own = (client.read_flow_run(run.id).state for run in (left, mine))
+        client.delete_flow_run(mine.id)
+    assert state is not None and own is not None and own.name == "Running"
     assert (state.name, state.message) == ("Crashed", "Its process died.")
