@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from stages.common import atomic
 from stages.common.plan import TrackingPlan
 from stages.common.workspace import Workspace
 
@@ -126,6 +127,7 @@ def _begin(path: Path) -> None:
     with making.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(making, path)
+    atomic.sync_folder(path.parent)
 
 
 def _open(uri: str, experiment: str, location: str | None) -> Store:
