@@ -20,10 +20,10 @@ MOST = 10_000_000  # rows; what is larger is not compared: 32 bytes a row would 
 SCHEMA = pa.schema([("split", pa.string()), ("id", pa.binary(8)), ("group", pa.binary(8)), ("content", pa.binary(16))])
 
 
-def table(splits: Sequence[str], ids: Sequence[str], groups: Sequence[str], contents: Sequence[bytes]) -> pa.Table:
+def table(splits: Sequence[str], ids: Sequence[str], groups: Sequence[str], contents: pa.Array) -> pa.Table:
     """The table of a corpus' rows; contents: 16 bytes each, equal where the media are."""
     columns = [pa.array(splits), pa.array(map(_short, ids), SCHEMA.field("id").type)]
-    columns += [pa.array(map(_short, groups), SCHEMA.field("group").type), pa.array(contents, SCHEMA.field("content").type)]
+    columns += [pa.array(map(_short, groups), SCHEMA.field("group").type), contents]
     return pa.table(columns, schema=SCHEMA)
 
 

@@ -62,6 +62,7 @@ def run(
     parser.add_argument("--plan", type=Path, default=Path("params.yaml"), help="plan file, YAML or JSON")
     args = parser.parse_args(argv)
     process.die_with_parent()
+    process.keep_pandas_out()
     key: str = getattr(args, "key", "report")
     try:
         execute(stage, key, plan.load(args.plan), Workspace(), work, inputs, target)

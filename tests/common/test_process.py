@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,35 @@ def test_a_child_dies_when_its_parent_is_killed(python: Start) -> None:
     assert not gone(child, within=0.2)
     os.kill(parent.pid, signal.SIGKILL)
     assert gone(child)
+
+
+PANDAS = """
+import sys
+import pyarrow as pa
+from stages.common.process import keep_pandas_out
+keep_pandas_out()
+pa.array([1, 2]), pa.table({"a": ["x"]}), pa.array([{"a": 1.0}])
+print("pandas" in sys.modules)
+frame = pa.table({"a": [1]}).to_pandas()
+import pandas
+print(type(frame) is pandas.DataFrame, pa.array(pandas.Series([3])).to_pylist())
+"""
+
+
+def test_arrow_leaves_pandas_alone_until_a_data_frame_is_asked_for() -> None:
+    done = subprocess.run([sys.executable, "-c", PANDAS], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["False", "True [3]"]
+
+
+def loads_pandas(seed: int) -> bool:
+    import pyarrow as pa
+
+    pa.array([seed])
+    return "pandas" in sys.modules
+
+
+def test_seeds_side_by_side_leave_pandas_alone() -> None:
+    assert per_seed(loads_pandas, [0, 1], jobs=2) == [False, False]
 
 
 def draw(seed: int, size: int) -> bytes:

@@ -188,6 +188,23 @@ def test_our_own_mistake_has_exit_code_1(workspace: Workspace, python: Start) ->
     assert process.returncode == 1 and "ZeroDivisionError" in shown
 
 
+ARROW = """
+import sys
+from pathlib import Path
+import pyarrow as pa
+from stages.common import stage
+def work(job):
+    sys.exit("pandas" in sys.modules if pa.array([1]) else 3)
+stage.run("pretrain", work, lambda *_: {}, lambda *_: Path("data/encoders/a").absolute(), ["a"])
+"""
+
+
+def test_a_stage_that_makes_arrays_does_not_load_pandas(workspace: Workspace, python: Start) -> None:
+    process = python(ARROW)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 0, shown
+
+
 def fill(job: Job) -> None:
     (job.out / "big").write_bytes(b"x" * (4 << 20))
 

@@ -63,11 +63,11 @@ class Cutting:
     def __init__(self, folder: Path, labels: Mapping[str, LabelPlan]) -> None:
         self.folder, self.labels = folder.absolute(), labels
         self.form: Form | None = None
-        self.count = 0  # good items that were joined
+        self.ids: list[str] = []  # of the good items that were joined
         self.reused = 0  # blocks that an earlier run had finished
         self.broken: list[Broken] = []
         self._paths: list[Path] = []
-        self._ids: set[str] = set()
+        self._known: set[str] = set()
 
     def blocks(self, reader: Reader, source: Source) -> Iterator[Block]:
         """The reader's items, cut where they have so many bytes or rows. Raises UserError as `Form.of` does."""
@@ -97,12 +97,11 @@ class Cutting:
         if not path.exists():  # it held no entry
             return
         assert self.form is not None
-        ids = Spilled([path], self.form).column("id")
-        for identity in ids:
-            if identity in self._ids:
+        for identity in Spilled([path], self.form).column("id"):
+            if identity in self._known:
                 raise UserError(f"two items have the id {identity!r}", do="give each item its own id")
-            self._ids.add(identity)
-        self.count += len(ids)
+            self._known.add(identity)
+            self.ids.append(identity)
         self.broken += [Broken(item, reason) for item, reason in atomic.read_json(_broken(path))]
         self._paths.append(path)
 

@@ -35,17 +35,17 @@ class Chosen:
 
 def choose(gathered: Gathered, plan: CorpusPlan) -> Chosen:
     """Splits the rows, drops copies, applies limits, reports copies in what is left. Raises UserError (see splits.py)."""
-    spilled = gathered.rows
-    ids, groups = spilled.column("id"), spilled.column("group")
+    spilled, ids = gathered.rows, gathered.ids
+    groups = spilled.column("group", ids)
     rows = splits.Rows(ids, groups, spilled.column("split"), _strata(gathered, plan))
     assigned = splits.assign(rows, plan.split)
-    keep = np.ones(len(ids), bool)
+    keep, contents = np.ones(len(ids), bool), duplicates.numbered(spilled.contents())
     card: dict[str, Any] = {}
     for policy in ("drop", "report"):
         if plan.duplicates.exact == policy:
-            card["exact"] = _copies("exact", gathered, plan, ids, assigned, keep)
+            card["exact"] = _copies("exact", gathered, plan, contents, assigned, keep)
         if plan.duplicates.near == policy:
-            card["near"] = _copies("near", gathered, plan, ids, assigned, keep)
+            card["near"] = _copies("near", gathered, plan, contents, assigned, keep)
         if policy == "drop":
             keep &= splits.limited(rows, assigned, keep, plan.limit, plan.split.salt)
     order = sorted(np.flatnonzero(keep).tolist(), key=ids.__getitem__)
@@ -59,8 +59,7 @@ def contents(gathered: Gathered, chosen: Chosen) -> pa.Table | None:
     """Digests of the chosen rows, by which corpora are compared; None where there are too many."""
     if len(chosen.ids) > MOST:
         return None
-    digests = gathered.rows.column("content")
-    return table(chosen.splits, chosen.ids, chosen.groups, [digests[i] for i in chosen.rows])
+    return table(chosen.splits, chosen.ids, chosen.groups, gathered.rows.contents().take(pa.array(chosen.rows)))
 
 
 def write(gathered: Gathered, chosen: Chosen, plan: CorpusPlan, name: str, folder: Path) -> Card:
@@ -80,9 +79,7 @@ def write(gathered: Gathered, chosen: Chosen, plan: CorpusPlan, name: str, folde
                 totals[unit] = totals.get(unit, 0.0) + amount
     writer.close()
     names = splits.in_order(set(chosen.splits))
-    groups: dict[str, set[str]] = {n: set() for n in names}
-    for group, split in zip(chosen.groups, chosen.splits, strict=True):
-        groups[split].add(group)
+    groups = {n: len({g for g, split in zip(chosen.groups, chosen.splits, strict=True) if split == n}) for n in names}
     card = Card(
         name=name,
         title=plan.title,
@@ -91,7 +88,7 @@ def write(gathered: Gathered, chosen: Chosen, plan: CorpusPlan, name: str, folde
         source={"name": gathered.source.name, "digest": gathered.source.digest, **gathered.source.about},
         columns=columns,
         counts={n: chosen.splits.count(n) for n in names},
-        groups={n: len(groups[n]) for n in names},
+        groups=groups,
         shards=writer.shards,
         split_digest=splits.split_digest(chosen.ids, chosen.splits),
         totals={"items": float(len(chosen.ids)), "quarantined": float(len(gathered.broken)), **_rounded(totals)},
@@ -124,12 +121,11 @@ def _strata(gathered: Gathered, plan: CorpusPlan) -> Sequence[str | None]:
 
 
 def _copies(
-    sort: str, gathered: Gathered, plan: CorpusPlan, ids: list[str], assigned: list[str], keep: np.ndarray
+    sort: str, gathered: Gathered, plan: CorpusPlan, contents: np.ndarray, assigned: list[str], keep: np.ndarray
 ) -> dict[str, Any]:
     """Looks for copies among the rows of `keep`, clears those to drop there, and says for the card what it found."""
     left = np.flatnonzero(keep)
-    contents = gathered.rows.column("content")
-    some = [ids[i] for i in left], [assigned[i] for i in left], [contents[i] for i in left]
+    some = [gathered.ids[i] for i in left], [assigned[i] for i in left], contents[left]
     if sort == "exact":
         found = duplicates.exact(*some, plan.duplicates.exact == "drop")
         more: dict[str, Any] = {}

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from stages.ingest.core.perceptual import Looks
 
@@ -40,29 +41,35 @@ class Found:
         return found | {"between": dict(sorted(self.between.items())), "examples": self.examples} | more
 
 
-def exact(ids: Sequence[str], splits: Sequence[str], contents: Sequence[bytes], drop: bool) -> Found:
-    """Pairs of rows with the same content; with `drop`, all of a set of copies but one are to go."""
-    sets: dict[bytes, list[int]] = {}
-    for i, content in enumerate(contents):
-        sets.setdefault(content, []).append(i)
+def numbered(digests: pa.FixedSizeBinaryArray) -> np.ndarray:
+    """(N,) int64: a number for each of N digests, the same for the same digest."""
+    width = digests.type.byte_width
+    texts = np.frombuffer(digests.buffers()[1], f"S{width}", len(digests), digests.offset * width)  # NumPy sorts these fastest
+    return np.unique(texts, return_inverse=True)[1]
+
+
+def exact(ids: Sequence[str], splits: Sequence[str], contents: np.ndarray, drop: bool) -> Found:
+    """Pairs of rows with the same content (N,) int64; with `drop`, all of a set of copies but one are to go."""
+    order = np.argsort(contents, kind="stable")
+    edges = np.flatnonzero(np.diff(contents[order], prepend=-1, append=-1))
     found = Found()
-    for members in sets.values():
-        if len(members) > 1:
-            _count(found, members, ids, splits)
-            if drop:
-                found.dropped.update(sorted(members, key=lambda i: (_KEEP.get(splits[i], 3), ids[i]))[1:])
+    for which in np.flatnonzero(np.diff(edges) > 1):
+        members = order[edges[which] : edges[which + 1]].tolist()
+        _count(found, members, ids, splits)
+        if drop:
+            found.dropped.update(sorted(members, key=lambda i: (_KEEP.get(splits[i], 3), ids[i]))[1:])
     _first_examples(found)
     return found
 
 
-def near(ids: Sequence[str], splits: Sequence[str], contents: Sequence[bytes], seen: Looks, distance: int, drop: bool) -> Found:
+def near(ids: Sequence[str], splits: Sequence[str], contents: np.ndarray, seen: Looks, distance: int, drop: bool) -> Found:
     """Pairs of contents that look alike: hashes at most `distance` bits apart, correlation at least `ALIKE`.
 
     Exact copies count as one content. With `drop`, of every pair still whole the row of the lesser claim goes, with its copies,
     the closest pairs first. A hash that over `CROWD` contents share says nothing (flat pictures): those are left out.
     """
     found = Found()
-    copies: dict[bytes, list[int]] = {}
+    copies: dict[int, list[int]] = {}
     for i in sorted(range(len(ids)), key=lambda i: (_KEEP.get(splits[i], 3), ids[i])):
         copies.setdefault(contents[i], []).append(i)
     chosen = np.array([members[0] for members in copies.values()], np.int64)

@@ -24,6 +24,7 @@ class Gathered:
     """What the first pass found: rows without splits, class orders, broken items."""
 
     rows: Spilled
+    ids: list[str]
     source: Source
     classes: dict[str, list[str]]  # orders of class names that the reader knows
     broken: list[Broken] = field(default_factory=list)
@@ -55,12 +56,12 @@ def gather(plan: CorpusPlan, source: Source, folder: Path, name: str, ray: RayPl
         for path in done:
             cutting.join(Path(path))
             if progress:
-                progress.at(cutting.count)
+                progress.at(len(cutting.ids))
     if progress:
         progress.close()
-    _check_share(len(cutting.broken), cutting.count, plan, cutting.broken)
+    _check_share(len(cutting.broken), len(cutting.ids), plan, cutting.broken)
     order = dict(getattr(reader, "class_order", {}))
-    return Gathered(cutting.spilled(), source, order, cutting.broken, cutting.reused)
+    return Gathered(cutting.spilled(), cutting.ids, source, order, cutting.broken, cutting.reused)
 
 
 def _folder(folder: Path, source: Source) -> Path:

@@ -66,7 +66,8 @@ class PathRule:
             if rows and file.path not in rows:
                 yield Broken(file.path, "not listed in the metadata")
                 continue
-            met.add(file.path)
+            if rows:
+                met.add(file.path)
             found = expression.search(file.path) if expression else None
             if expression and not found:
                 yield Broken(file.path, "its path does not match the pattern")
@@ -113,7 +114,7 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 def _folders(path: str) -> tuple[str | None, str | None]:
     """The split and the class that the folders of a path name."""
-    folders = PurePosixPath(path).parts[:-1]
+    folders = [f for f in path.split("/")[:-1] if f not in ("", ".")]
     named = [f for f in folders if f.lower() in SPLIT_NAMES]
     split = SPLIT_NAMES[named[0].lower()] if named else None
     last = folders[-1] if folders else None
@@ -123,7 +124,7 @@ def _folders(path: str) -> tuple[str | None, str | None]:
 def _metadata(files: Files) -> dict[str, dict[str, Any]]:
     """Rows of all metadata files by the path of the file that each describes."""
     rows: dict[str, dict[str, Any]] = {}
-    for file in files.each(lambda path: PurePosixPath(path).name in METADATA):
+    for file in files.each(lambda path: path.rpartition("/")[2] in METADATA):
         folder = PurePosixPath(file.path).parent
         try:
             text = file.read().decode("utf-8-sig")

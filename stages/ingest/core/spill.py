@@ -6,7 +6,7 @@ once, and memory stays that of one batch whatever the order of the rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,9 +129,15 @@ class Spilled:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def column(self, name: str) -> list[Any]:
-        """A column's values, in the reader's order; for keys and labels."""
-        return [value for batch in self._batches for value in batch.column(name).to_pylist()]
+    def column(self, name: str, known: Iterable[str] = ()) -> list[Any]:
+        """A column's values, in the reader's order; for keys and labels. Equal texts, also those of `known`, are one object."""
+        met: dict[Any, Any] = {text: text for text in known}
+        values = (value for batch in self._batches for value in batch.column(name).to_pylist())
+        return [met.setdefault(value, value) if isinstance(value, str) else value for value in values]
+
+    def contents(self) -> pa.FixedSizeBinaryArray:
+        """The digests of all rows' media, of 16 bytes, in the reader's order."""
+        return pa.concat_arrays([batch.column("content") for batch in self._batches])
 
     def take(self, rows: np.ndarray) -> pa.RecordBatch:
         """The given rows (R,) int64, in the order given."""

@@ -8,8 +8,10 @@ divided as asked to the nearest group; adding a group can then move at most one 
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from stages.common.errors import UserError, unknown
 from stages.common.plan import SplitPlan
 
 FIRST = ("train", "valid", "test")
+_LINES = 4096  # joined at a time
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,7 @@ def assign(rows: Rows, plan: SplitPlan) -> list[str]:
         of = _declared(rows)
         expected = set(of.values())
     else:
-        groups = dict.fromkeys(rows.groups)
-        of = _divide(list(groups), plan.fractions, str(plan.salt), strata)
+        of = _divide(list(dict.fromkeys(rows.groups)), plan.fractions, str(plan.salt), strata)
         expected = {name for name, share in plan.fractions.items() if share > 0}
     for name, how in plan.carve.items():
         source, share = _carving(name, how, set(of.values()))
@@ -88,20 +90,22 @@ def limited(rows: Rows, splits: Sequence[str], keep: np.ndarray, limit: dict[str
 
 
 def split_digest(ids: Sequence[str], splits: Sequence[str]) -> str:
-    """SHA-256 over the sorted lines `<id> <split>`."""
-    pairs = sorted(f"{i} {s}" for i, s in zip(ids, splits, strict=True))
-    return hashlib.sha256("\n".join(pairs).encode()).hexdigest()
+    """SHA-256 over the sorted lines `<id> <split>`, with newlines between them."""
+    lines = sorted(f"{i} {s}" for i, s in zip(ids, splits, strict=True))
+    whole = hashlib.sha256()
+    for start in range(0, len(lines), _LINES):
+        whole.update(("\n" * bool(start) + "\n".join(lines[start : start + _LINES])).encode())
+    return whole.hexdigest()
 
 
 def _strata(rows: Rows) -> dict[str, str] | None:
     """The stratum of each group, that of its first row by id; None if there are no strata."""
     if not rows.strata:
         return None
-    first: dict[str, tuple[str, str]] = {}
-    for identity, group, stratum in zip(rows.ids, rows.groups, rows.strata, strict=True):
-        if group not in first or identity < first[group][0]:
-            first[group] = (identity, stratum or "")
-    return {group: stratum for group, (_, stratum) in first.items()}
+    found: dict[str, str] = {}
+    for i in sorted(range(len(rows)), key=rows.ids.__getitem__):
+        found.setdefault(rows.groups[i], rows.strata[i] or "")
+    return found
 
 
 def _declared(rows: Rows) -> dict[str, str]:
@@ -120,23 +124,15 @@ def _declared(rows: Rows) -> dict[str, str]:
 
 def _divide(groups: list[str], shares: dict[str, float], salt: str, strata: dict[str, str] | None) -> dict[str, str]:
     """Each group's split: cut points on u itself, or, with strata, on its rank within the stratum."""
-    u = {g: place(salt, g) for g in groups}
-    if strata is None:
-        return {g: _cut(u[g], shares) for g in groups}
-    members: dict[str, list[str]] = {}
-    for g in sorted(groups, key=lambda g: (u[g], g)):
-        members.setdefault(strata[g], []).append(g)
-    return {g: _cut((rank + 0.5) / len(of), shares) for of in members.values() for rank, g in enumerate(of)}
-
-
-def _cut(u: float, shares: dict[str, float]) -> str:
-    edge = 0.0
     names = [n for n in in_order(set(shares)) if shares[n] > 0]
-    for name in names:
-        edge += shares[name]
-        if u < edge:
-            return name
-    return names[-1]
+    edges = list(accumulate(shares[n] for n in names))[:-1]
+    if strata is None:
+        return {g: names[bisect(edges, place(salt, g))] for g in groups}
+    groups = sorted(groups)  # equal places go by name
+    members: dict[str, list[str]] = {}
+    for i in np.argsort(np.array([place(salt, g) for g in groups]), kind="stable"):
+        members.setdefault(strata[groups[i]], []).append(groups[i])
+    return {g: names[bisect(edges, (rank + 0.5) / len(of))] for of in members.values() for rank, g in enumerate(of)}
 
 
 def _carving(name: str, how: dict[str, Any], splits: set[str]) -> tuple[str, float]:
