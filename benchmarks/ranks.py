@@ -12,9 +12,9 @@ from typing import Any
 from benchmarks.core.case import Case, Line, Options, Run, Way, at_least
 from benchmarks.trainer import CASES, prepare
 
-WHY = {
-    32: "each batch norm waits for the other rank twice a step, 40 times: an eighth of it",
-    8: "half a batch takes 0.6 of a whole one's time, and half of a rank's step is 22 short messages of 1 to 2 ms",
+WHY = {  # by network; a transformer has no batch norm
+    "resnet_18": "each batch norm waits for the other rank twice a step, 40 times: an eighth of it",
+    "small_resnet": "half a batch takes 0.6 of a whole one's time, and half of a rank's step is 22 short messages of 1 to 2 ms",
 }
 
 
@@ -26,21 +26,20 @@ def cases(options: Options) -> list[Case]:
             key: Way(label, ranks, {**given, "count": count}, items=given["steps"])
             for key, label, count in (("two", "two ranks", 2), ("one", "one process", 1))
         }
-        line = Line(
-            f"two ranks, {name}, batch {given['batch']}", "two", ("one",), "speed", at_least(1.7), why=WHY[given["side"]]
-        )
-        made.append(Case(f"ranks at {given['side']} px", ways, (line,), prepare, given))
+        what, why = f"two ranks, {name}, batch {given['batch']}", WHY.get(given["network"], "")
+        line = Line(what, "two", ("one",), "speed", at_least(1.7), why=why)
+        made.append(Case(f"ranks of {given['network']}", ways, (line,), prepare, given))
     return made
 
 
-def ranks(folder: Path, side: int, channels: int, batch: int, steps: int, count: int) -> Run:
+def ranks(folder: Path, network: str, side: int, channels: int, batch: int, steps: int, count: int) -> Run:
     """`count` processes that live through the rounds; a run takes as long as the slowest of them."""
     import multiprocessing
 
     context, ends = multiprocessing.get_context("forkserver"), []
     for rank in range(count):
         mine, theirs = context.Pipe()
-        arguments = (rank, count, str(folder), channels, batch, theirs)
+        arguments = (rank, count, str(folder), network, channels, batch, theirs)
         context.Process(target=serve, args=arguments, daemon=True).start()
         ends.append(mine)
 
@@ -52,7 +51,7 @@ def ranks(folder: Path, side: int, channels: int, batch: int, steps: int, count:
     return run
 
 
-def serve(rank: int, count: int, folder: str, channels: int, batch: int, asked: Connection) -> None:
+def serve(rank: int, count: int, folder: str, network: str, channels: int, batch: int, asked: Connection) -> None:
     """One rank, or the process that is alone: takes the steps it is asked for, and tells how many seconds they took."""
     from benchmarks.trainer import trained
     from stages.common import process
@@ -65,7 +64,7 @@ def serve(rank: int, count: int, folder: str, channels: int, batch: int, asked: 
         world: Any = World()
         if count > 1:
             world = stack.enter_context(distributed.joined("cpu", f"file://{folder}/meeting"))
-        trainer, _ = trained(Path(folder), channels, batch, world)
+        trainer, _ = trained(Path(folder), network, channels, batch, world)
         while steps := asked.recv():
             distributed.barrier()
             begun = time.perf_counter()

@@ -12,8 +12,14 @@ from benchmarks.core.case import Case, Line, Options, Run, Way, at_most
 from benchmarks.simclr import trainer_of
 
 CASES: dict[str, dict[str, Any]] = {
-    "ResNet-18 width 16, 32 px": {"side": 32, "channels": 3, "batch": 256, "steps": 2},
-    "ResNet width 16, digits of 8 px": {"side": 8, "channels": 1, "batch": 128, "steps": 20},
+    "ResNet-18 width 16, 32 px": {"network": "resnet_18", "side": 32, "channels": 3, "batch": 256, "steps": 2},
+    "ViT of 6 blocks of 192, 32 px": {"network": "vit", "side": 32, "channels": 3, "batch": 128, "steps": 1},
+    "ResNet width 16, digits of 8 px": {"network": "small_resnet", "side": 8, "channels": 1, "batch": 128, "steps": 20},
+}
+NETWORKS: dict[str, dict[str, Any]] = {  # what a node says of them
+    "resnet_18": {"backbone": {"name": "resnet", "width": 16}},
+    "vit": {"backbone": {"name": "vit"}, "channels_last": False},
+    "small_resnet": {"backbone": {"name": "resnet", "width": 16, "blocks": [1, 1, 1]}, "channels_last": False},
 }
 
 
@@ -26,30 +32,28 @@ def cases(options: Options) -> list[Case]:
             "bare": Way("forward, backward and update alone", bare, given, items=given["steps"]),
         }
         line = Line(f"trainer's step, {name}, batch {given['batch']}", "ours", ("bare",), "cost", at_most(1.15), "cpu_s")
-        made.append(Case(f"step of {given['side']} px", ways, (line,), prepare, given))
+        made.append(Case(f"step of {given['network']}", ways, (line,), prepare, given))
     return made
 
 
-def prepare(folder: Path, side: int, channels: int, batch: int, steps: int) -> None:
+def prepare(folder: Path, network: str, side: int, channels: int, batch: int, steps: int) -> None:
     import numpy as np
 
     items = max(8 * batch, steps * batch)
     np.save(folder / "images.npy", np.random.default_rng(0).integers(0, 256, (items, side, side, channels), np.uint8))
 
 
-def trained(folder: Path, channels: int, batch: int, world: Any = None) -> tuple[Any, Any]:
+def trained(folder: Path, network: str, channels: int, batch: int, world: Any = None) -> tuple[Any, Any]:
     """(trainer, task) of a case's pictures."""
-    digits = channels == 1
-    views = {"name": "crop_colour", "jitter": 0.5, "blur": 0.0, "flip": 0.0 if digits else 0.5}
-    backbone = {"name": "resnet", "width": 16, "blocks": [1, 1, 1] if digits else [2, 2, 2, 2]}
-    node = {"views": views, "backbone": backbone, "channels_last": not digits, "objective": {"name": "simclr"}}
+    views = {"name": "crop_colour", "jitter": 0.5, "blur": 0.0, "flip": 0.5 if channels == 3 else 0.0}
+    node = {"views": views, "objective": {"name": "simclr"}, **NETWORKS[network]}
     return trainer_of(folder, batch, 1, world, **node)
 
 
-def whole(folder: Path, side: int, channels: int, batch: int, steps: int) -> Run:
+def whole(folder: Path, network: str, side: int, channels: int, batch: int, steps: int) -> Run:
     from stages.pretrain.core.observer import Observer
 
-    trainer, task = trained(folder, channels, batch)
+    trainer, task = trained(folder, network, channels, batch)
     observer = Observer(task, trainer)
 
     def run() -> None:
@@ -60,10 +64,10 @@ def whole(folder: Path, side: int, channels: int, batch: int, steps: int) -> Run
     return run
 
 
-def bare(folder: Path, side: int, channels: int, batch: int, steps: int) -> Run:
+def bare(folder: Path, network: str, side: int, channels: int, batch: int, steps: int) -> Run:
     import torch
 
-    trainer, _ = trained(folder, channels, batch)
+    trainer, _ = trained(folder, network, channels, batch)
     batches = [trainer.batch(0, torch.arange(i * batch, (i + 1) * batch)) for i in range(steps)]
 
     def run() -> None:
