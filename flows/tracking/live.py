@@ -1,11 +1,13 @@
-"""Follows running stages: their live events are in MLflow within seconds, in runs that the synchroniser later completes.
+"""Follows a pipeline at work: live events of its stages, and the records of those that ended, are in MLflow within seconds.
 
-A stage appends to .prelude/live/<stage>/<key>/seed=<s>.jsonl. Each new step is logged once; a stage that was killed and goes
-on from a snapshot writes some steps again, with the same values, and these are passed over.
+A stage appends to .prelude/live/<stage>/<key>/seed=<s>.jsonl. Each new step is logged once; a stage that was killed and goes on
+from a snapshot writes some steps again, with the same values, and these are passed over. What is said of the pipeline as a
+whole, and what was missed here, is left to the synchroniser when it is over.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -16,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.tracking import view
-from flows.tracking.recorded import read
+from flows.tracking.recorded import read, read_all
 from flows.tracking.store import Store, StoreDown, connect, first_line, locked
-from flows.tracking.sync import Parents, workspace_id
+from flows.tracking.sync import Parents, Replay, Synchronised, workspace_id
 from stages.common.plan import Plan
 from stages.common.workspace import Workspace
 
@@ -48,6 +50,8 @@ class Tail:
         self.files: dict[Path, _File] = {}
         self.store: Store | None = None
         self.parents: Parents | None = None
+        self.replay: Replay | None = None
+        self.records: dict[Path, int] = {}  # when each was written, ns
         self._since = time.time()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="prelude-live", daemon=True)
@@ -81,9 +85,10 @@ class Tail:
             warned = True
 
     def look(self) -> None:
-        """One round: what was appended since the last one goes to MLflow, a batch per file."""
+        """One round: what was appended since the last one goes to MLflow, a batch per file, and the nodes that ended."""
         changed = [p for p in sorted(self.workspace.state.glob("live/*/*/seed=*.jsonl")) if self._news(p)]
-        if self.store is not None and not changed:
+        recorded = self._recorded()
+        if self.store is not None and not changed and recorded == self.records:
             return
         with locked(self.workspace, self.plan.tracking, wait=False) as held:
             if not held:  # a synchroniser is at work: next time
@@ -91,8 +96,26 @@ class Tail:
             if self.store is None:
                 self.store = connect(self.workspace, self.plan.tracking)
                 self.parents = Parents(self.store, self.workspace, self.plan, self.name)
+                self.replay = Replay(self.store, self.workspace, self.plan, Synchronised())
             for path in changed:
                 self._show(path, self.store)
+            if recorded != self.records:
+                self.records = recorded
+                self._complete()
+
+    def _recorded(self) -> dict[Path, int]:
+        found = {}
+        for path in self.workspace.data.glob("records/*/*/record.json"):
+            with contextlib.suppress(FileNotFoundError):  # it is being replaced
+                found[path] = path.stat().st_mtime_ns
+        return found
+
+    def _complete(self) -> None:
+        """The runs of nodes that ended in this pipeline, until it is over: then the synchroniser has its turn."""
+        assert self.replay is not None and self.parents is not None
+        new = {path.parent for path, at in self.records.items() if at >= self._since * 1e9}
+        records, _ = read_all(self.workspace)
+        self.replay.runs(records, self.parents, lambda r: r.folder in new and not self._stop.is_set())
 
     def _news(self, path: Path) -> bool:
         stat = path.stat()

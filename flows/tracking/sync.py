@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +68,7 @@ def replay(workspace: Workspace, plan: Plan, *, run_name: str | None = None, own
     with locked(workspace, plan.tracking):
         try:
             store = connect(workspace, plan.tracking)
-            _Replay(store, workspace, plan, done).all(records, run_name, owner)
+            Replay(store, workspace, plan, done).all(records, run_name, owner)
             remember(workspace, plan.tracking, runs_page(store, plan.tracking), records, done.runs)
             if not done.problems:
                 mark(workspace, plan.tracking)
@@ -142,7 +142,9 @@ class Parents:
         return self._id
 
 
-class _Replay:
+class Replay:
+    """Writes records as runs: those of nodes that have ended while others work on (`runs`), and all in the end (`all`)."""
+
     def __init__(self, store: Store, workspace: Workspace, plan: Plan, done: Synchronised) -> None:
         self.store, self.client = store, store.client
         self.workspace, self.plan, self.done = workspace, plan, done
@@ -150,21 +152,11 @@ class _Replay:
         self.by_path: dict[str, Recorded] = {}
         self.groups = Groups([])
 
-    def all(self, records: Iterable[Recorded], run_name: str | None, owner: bool) -> None:
+    def all(self, records: list[Recorded], run_name: str | None, owner: bool) -> None:
+        """All records' runs, and what is said of the pipeline when it is over."""
         parents = Parents(self.store, self.workspace, self.plan, run_name)
-        records, begun = list(records), parents.open() is not None
-        self.groups = Groups(records, choices.selected(self.workspace))
-        found = [self.find(r) for r in records]
-        fresh = [r for r, (whole, _) in zip(records, found, strict=True) if not set(r.seeds) <= whole.keys()]
-        earliest = min((r.started() for r in fresh), default=None)  # what is shown already is of an earlier pipeline
-        for recorded, (whole, partial) in zip(records, found, strict=True):
-            self.by_path.update(dict.fromkeys(recorded.outputs, recorded))
-            self.done.runs.update({(recorded.identity, seed): run.info.run_id for seed, run in whole.items()})
-            for seed, run in whole.items():
-                self.groups.complete(self.store, recorded, seed, run)
-            for seed in recorded.seeds:
-                if seed not in whole:
-                    self.write(recorded, seed, partial.get(seed), parents, earliest)
+        begun = parents.open() is not None
+        fresh = self.runs(records, parents)
         if (fresh or begun) and (owner or not begun):  # one that a pipeline has open is left to it
             self.close(parents.get(), records)
         self.groups.discard(self.store, self.here)
@@ -172,6 +164,26 @@ class _Replay:
             self.bury()
         for corpus, winner in models.best(records, verdicts.higher_is_better(self.workspace)).items():
             models.crown(self.store, corpus, winner, self.done.runs)
+
+    def runs(self, records: list[Recorded], parents: Parents, wanted: Callable[[Recorded], bool] = lambda _: True) -> bool:
+        """Writes those of the records' runs that MLflow lacks and that are wanted; returns whether it lacked any.
+
+        records: an input's before those that use it. A record whose runs were found or written here before is passed over.
+        """
+        self.groups = Groups(records, choices.selected(self.workspace))
+        found = {r.identity: self.find(r) for r in records if any((r.identity, s) not in self.done.runs for s in r.seeds)}
+        fresh = [r for r in records if r.identity in found and not set(r.seeds) <= found[r.identity][0].keys()]
+        earliest = min((r.started() for r in fresh), default=None)  # what is shown already is of an earlier pipeline
+        for recorded in records:
+            self.by_path.update(dict.fromkeys(recorded.outputs, recorded))
+            whole, partial = found.get(recorded.identity, ({}, {}))
+            self.done.runs.update({(recorded.identity, seed): run.info.run_id for seed, run in whole.items()})
+            for seed, run in whole.items():
+                self.groups.complete(self.store, recorded, seed, run)
+            for seed in recorded.seeds:
+                if (recorded.identity, seed) not in self.done.runs and wanted(recorded):
+                    self.write(recorded, seed, partial.get(seed), parents, earliest)
+        return bool(fresh)
 
     def find(self, recorded: Recorded) -> tuple[dict[int | None, Run], dict[int | None, Run]]:
         """The record's runs by seed: whole ones, and ones that a live tail or a killed process of this workspace began."""

@@ -31,6 +31,11 @@ def by_name(workspace: Workspace, plan: Plan) -> dict[str, Any]:
     return named
 
 
+def stamp(run: Any) -> tuple[Any, ...]:
+    """All that a write to a run would change."""
+    return run.info.run_id, run.info.end_time, sorted(run.data.tags.items()), sorted(run.data.params.items())
+
+
 def history(workspace: Workspace, plan: Plan, run_id: str, name: str) -> list[tuple[int, float]]:
     return sorted((m.step, m.value) for m in client(workspace, plan).get_metric_history(run_id, name))
 

@@ -98,7 +98,7 @@ class FolderFiles:
                 yield File(path, os.stat(full).st_size, functools.partial(_opened, full))  # noqa: PTH116  # as in _paths
 
     def _paths(self) -> list[str]:
-        """As texts: an object for each of a million paths doubles the time, and the names of parts would be kept for good."""
+        """As texts: path objects, one a file, double the time."""
         found, folders = list[str](), [""]
         while folders:
             base = folders.pop()

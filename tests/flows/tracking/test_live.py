@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import time
@@ -83,6 +84,50 @@ def test_the_record_completes_the_live_run_without_doubling_a_step(started: tupl
     (parent,) = tracking_db.runs(workspace, plan, "pipeline")
     assert {r.data.tags["mlflow.parentRunId"] for r in found.values()} == {parent.info.run_id}
     assert parent.info.status == "FINISHED"
+
+
+def test_a_node_that_ended_is_whole_before_its_pipeline_is_over(started: tuple[Workspace, Plan]) -> None:
+    workspace, plan = started
+    tail = Tail(workspace, plan)
+    tail.look()
+    assert tracking_db.runs(workspace, plan) == []  # what earlier pipelines left is the synchroniser's
+    build.pretrain(workspace, plan, "e0", steps=7)
+    tail.look()
+    ended = tracking_db.by_name(workspace, plan)
+    (parent,) = tracking_db.runs(workspace, plan, "pipeline")
+    assert sorted(ended) == ["pretrain/e0 seed 0", "pretrain/e0 seed 1"] and parent.info.status == "RUNNING"
+    assert {r.info.status for r in ended.values()} == {"FINISHED"}
+    before = {name: tracking_db.stamp(r) for name, r in ended.items()}
+    tail.look()
+    written = synchronise(workspace, plan)
+    found = tracking_db.by_name(workspace, plan)
+    assert {name: tracking_db.stamp(found[name]) for name in ended} == before
+    assert sorted(written) == sorted(r.info.run_id for name, r in found.items() if name not in ended)
+    (parent,) = tracking_db.runs(workspace, plan, "pipeline")
+    assert {r.data.tags["mlflow.parentRunId"] for r in found.values()} == {parent.info.run_id}
+    assert parent.info.status == "FINISHED"
+
+
+def test_a_node_that_ended_is_joined_to_inputs_of_an_earlier_pipeline(started: tuple[Workspace, Plan]) -> None:
+    workspace, plan = started
+    synchronise(workspace, plan)
+    corpus = tracking_db.by_name(workspace, plan)["ingest/digits"].info.run_id
+    tail = Tail(workspace, plan)
+    tail.look()
+    build.pretrain(workspace, plan, "e0", steps=7)
+    tail.look()
+    run = tracking_db.by_name(workspace, plan)["pretrain/e0 seed 1"]
+    assert json.loads(run.data.tags["prelude.inputs"])[0]["runs"] == [corpus]
+
+
+def test_a_pipeline_that_is_being_stopped_leaves_its_nodes_to_the_synchroniser(started: tuple[Workspace, Plan]) -> None:
+    workspace, plan = started
+    tail = Tail(workspace, plan)
+    tail.look()
+    build.pretrain(workspace, plan, "e0", steps=7)
+    tail._stop.set()
+    tail.look()
+    assert tracking_db.runs(workspace, plan) == []
 
 
 def test_a_stage_that_goes_on_from_a_snapshot_goes_on_in_its_run(started: tuple[Workspace, Plan]) -> None:
