@@ -7,7 +7,6 @@ mid-training and takes some steps a round. Seconds of the processor are those of
 from __future__ import annotations
 
 import io
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,9 @@ def cases(options: Options) -> list[Case]:
         ways = {"held": Way(f"held, {counts[0]:,} items", held, {"items": counts[0], **given}, items=steps)}
         ways |= {f"{n}": Way(f"streamed, {n:,} items", streamed, {"items": n, **given}, items=steps) for n in counts}
         lines = [Line(f"streamed training, {kind}", f"{counts[0]}", ("held",), "cost")]
-        lines += [
-            Line(f"cost of a streamed sample, {kind}, {many:,} items", f"{many}", (f"{few}",), "cost", within(0.1), "cpu_s")
-            for few, many in itertools.pairwise(counts)
-        ]
+        for many in counts[1:]:
+            what, first = f"cost of a streamed sample, {kind}, {many:,} items", (f"{counts[0]}",)
+            lines.append(Line(what, f"{many}", first, "cost", within(0.1), "cpu_s"))
         arguments = {"counts": counts, "picture": kind == "png"}
         made.append(Case(kind, ways, tuple(lines), prepare, arguments))
     return made

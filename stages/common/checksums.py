@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from stages.common.errors import ContractError, of_machine
 
@@ -14,6 +15,11 @@ WRITTEN = {"write_page_checksum": True}  # for pyarrow's writers
 CHECKED = {"page_checksum_verification": True}  # for its readers; files of other hands, which have none, pass
 # What they raise on a damaged file: by their checks, by names in its footer, by numbers there that make no sense.
 UNREADABLE = (OSError, ValueError, OverflowError, pa.ArrowException)
+
+
+def opened(path: Path) -> pq.ParquetFile:
+    """A Parquet file to read some row groups of, with what is read checked and not kept: Arrow would hold all of it."""
+    return pq.ParquetFile(path, pre_buffer=False, **CHECKED)
 
 
 @contextmanager

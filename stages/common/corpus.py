@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.common import atomic
-from stages.common.checksums import CHECKED, WRITTEN, readable
+from stages.common.checksums import WRITTEN, opened, readable
 from stages.common.column import FILE, Column
 from stages.common.errors import ContractError, unknown
 from stages.common.schema import as_plain, build
@@ -191,7 +191,7 @@ class Corpus:
                 raise ContractError(f"column {column.name!r} is {stored}, expected {column.type}", where=path)
         loose = [c.name for c in self.card.columns if c.role not in _NULLABLE and found.field(c.name).nullable]
         if loose:  # written by other hands: ours declare it, and Parquet keeps to it
-            for batch in pq.ParquetFile(path, pre_buffer=False, **CHECKED).iter_batches(4096, columns=loose):
+            for batch in opened(path).iter_batches(4096, columns=loose):
                 self._no_nulls(batch, path)
 
     def table(self, columns: Sequence[str], splits: Sequence[str] | None = None) -> pa.Table:
@@ -213,7 +213,7 @@ class Corpus:
         seen = 0
         for path in self.files:
             with readable("the shard is damaged", where=path, do="run the ingest again"):
-                for batch in pq.ParquetFile(path, pre_buffer=False, **CHECKED).iter_batches(rows, columns=read):
+                for batch in opened(path).iter_batches(rows, columns=read):
                     kept = batch
                     if splits is not None:
                         kept = batch.filter(pc.is_in(batch.column("split"), value_set=pa.array(splits, pa.string())))
@@ -229,9 +229,7 @@ class Corpus:
         """Columns of one row group of a shard, whole. Raises ContractError where it is damaged or holds nulls."""
         path = self.files[shard]
         with readable("the shard is damaged", where=path, do="run the ingest again"):
-            table = pq.ParquetFile(path, pre_buffer=False, **CHECKED).read_row_group(
-                group, columns=list(columns), use_threads=False
-            )
+            table = opened(path).read_row_group(group, columns=list(columns), use_threads=False)
         arrays = [table[name].chunk(0) if table[name].num_chunks == 1 else table[name].combine_chunks() for name in columns]
         batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
         self._no_nulls(batch, path)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.common import atomic
-from stages.common.checksums import CHECKED, WRITTEN, readable
+from stages.common.checksums import WRITTEN, opened, readable
 from stages.common.errors import ContractError, unknown
 from stages.common.schema import build
 
@@ -117,7 +117,7 @@ def _read(folder: Path, seed: int, about: FeaturesInfo, splits: Sequence[str] | 
     names: list[pa.Array] = []
     at = 0
     for path in sorted((folder / f"seed={seed}").glob("part-*.parquet")):
-        file = pq.ParquetFile(path, pre_buffer=False, **CHECKED)  # else Arrow keeps all that it has read of the file
+        file = opened(path)
         if file.schema_arrow != schema(about.dimension, about.dtype):
             raise ContractError(f"unexpected columns: {file.schema_arrow}", where=path, do="run the extract again")
         for chunk in file.iter_batches(_BATCH_ROWS, use_threads=False):

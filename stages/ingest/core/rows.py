@@ -88,7 +88,7 @@ def _parquet(file: File, needed: Collection[str], names: list[str] | None, delim
 
     with file.seekable() as stream, readable("the file is no readable Parquet", where=file.path, do="fetch it again"):
         try:
-            table = pq.ParquetFile(stream)
+            table = pq.ParquetFile(stream, pre_buffer=False)  # else Arrow keeps all that it has read of it
             _check(needed, table.schema_arrow.names, file)
             for batch in table.iter_batches(1024):
                 yield from batch.to_pylist()
