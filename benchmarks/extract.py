@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.core.case import Case, Line, Options, Run, Way, at_least, within
 
 SIDE, BATCH = 32, 512
+WANDERS = "it wanders without a trend, and a longer run sees more of its highs (notes.md)"
 RESNET_18, SMALL = {"width": 16}, {"width": 4, "blocks": [1, 1, 1]}
 
 
@@ -56,7 +57,7 @@ def growth(options: Options) -> list[Case]:
             "many": Way(f"extract of {many:,} rows", ours, {"items": many, "warm": True}, items=many),
         }
         lines = (
-            Line(f"peak memory of extract at {many:,} rows", "many", ("few",), "cost", within(0.1), "peak_mb"),
+            Line(f"peak memory of extract at {many:,} rows", "many", ("few",), "cost", within(0.1), "peak_mb", why=WANDERS),
             Line(f"cost of a row of extract at {many:,} rows", "many", ("few",), "cost", within(0.1)),
         )
         made.append(Case(f"{many}", ways, lines, prepare, {"sizes": [few, many], "resnet": SMALL}, fresh=True))

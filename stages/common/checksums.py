@@ -18,7 +18,7 @@ UNREADABLE = (OSError, ValueError, OverflowError, pa.ArrowException)
 
 
 def opened(path: Path) -> pq.ParquetFile:
-    """A Parquet file to read some row groups of, with what is read checked and not kept: Arrow would hold all of it."""
+    """A Parquet file to read piece by piece, checked; Arrow is told not to read ahead, or it would hold the whole file."""
     return pq.ParquetFile(path, pre_buffer=False, **CHECKED)
 
 

@@ -65,7 +65,8 @@ def _groups(
                 chosen = _choose(splits, left)
                 kept = chosen[max(0, first - item) :]
                 if len(kept):
-                    table = file.read_row_group(group, columns=list(columns)).select(columns)
+                    # other threads would free what they worked with late: nine times a row group of pixels
+                    table = file.read_row_group(group, columns=list(columns), use_threads=False).select(columns)
                     table = table if len(kept) == table.num_rows else table.take(pa.array(kept))
                     if any(column.null_count for column in table.columns):
                         raise ContractError("a row holds nulls", where=path, do="run the ingest again")

@@ -83,6 +83,17 @@ def damage_media(path: Path) -> None:
     path.write_bytes(data)
 
 
+def test_what_was_read_of_a_shard_is_not_held(tmp_path: Path) -> None:
+    folder = image_corpus(tmp_path / "c", n=2000, size=64)
+    shard = folder / "part-00000.parquet"
+    pq.write_table(pq.read_table(shard), shard, row_group_size=200)
+    atomic.seal(folder)
+    corpus, before, held = Corpus(folder), pa.total_allocated_bytes(), 0
+    for _, table in rows.batches(corpus, ["image"], corpus.card.counts, 200):
+        held = pa.total_allocated_bytes() - before - table.nbytes
+    assert held < shard.stat().st_size / 4  # once all was read
+
+
 def test_a_card_that_promises_more_rows_than_there_are_is_an_error(corpus: Corpus) -> None:
     with pytest.raises(ContractError, match="counts more rows"):
         list(rows.batches(corpus, COLUMNS, {"train": 1000}, 5))
