@@ -6,6 +6,7 @@ once, and memory stays that of one batch whatever the order of the rows.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from stages.ingest.core.item import BadItem, Item, Undecoded
 from stages.ingest.core.values import content_digest, store, unicode_text
 
 _BATCH_BYTES, _BATCH_ROWS = 4 << 20, 4096
+_MAPPED = 64 << 20  # bytes read of the mapped spill after which its pages are given back
 _KEYS = [("id", pa.string()), ("group", pa.string()), ("split", pa.string()), ("content", pa.binary(16))]
 _RESERVED = ("id", "split", "group")
 
@@ -115,16 +117,22 @@ class SpillWriter:
 
 
 class Spilled:
-    """The spill, mapped into memory: columns of all rows, or all columns of some rows. `paths`: its files, in order."""
+    """The spill, mapped into memory: columns of all rows, or all columns of some rows. `paths`: its files, in order.
+
+    The system would take pages back that were read, but only when it is short of memory; till then they count as ours.
+    """
 
     def __init__(self, paths: Sequence[Path], form: Form) -> None:
         self.media, self.meta = form.media, form.meta
         self._batches: list[pa.RecordBatch] = []
+        self._maps: list[mmap.mmap] = []
         for path in paths:
-            with pa.memory_map(str(path)) as mapped:  # batches keep the mapping; the file need not stay open
-                reader = pa.ipc.open_file(mapped)
-                self._batches += [reader.get_batch(i) for i in range(reader.num_record_batches)]
+            with path.open("rb") as file:  # the mapping stays when it is closed
+                self._maps.append(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+            reader = pa.ipc.open_file(pa.py_buffer(self._maps[-1]))
+            self._batches += [reader.get_batch(i) for i in range(reader.num_record_batches)]
         self._starts = np.cumsum([0, *(b.num_rows for b in self._batches)])
+        self._read = 0
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -132,8 +140,12 @@ class Spilled:
     def column(self, name: str, known: Iterable[str] = ()) -> list[Any]:
         """A column's values, in the reader's order; for keys and labels. Equal texts, also those of `known`, are one object."""
         met: dict[Any, Any] = {text: text for text in known}
-        values = (value for batch in self._batches for value in batch.column(name).to_pylist())
-        return [met.setdefault(value, value) if isinstance(value, str) else value for value in values]
+        found: list[Any] = []
+        for batch in self._batches:
+            values = batch.column(name)
+            found += [met.setdefault(value, value) if isinstance(value, str) else value for value in values.to_pylist()]
+            self._give_back(values.nbytes)
+        return found
 
     def contents(self) -> pa.FixedSizeBinaryArray:
         """The digests of all rows' media, of 16 bytes, in the reader's order."""
@@ -148,9 +160,17 @@ class Spilled:
             parts.append(self._batches[b].take(pa.array(rows[here] - self._starts[b])))
             places.append(here)
         joined = pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+        self._give_back(joined.nbytes)
         if len(parts) == 1:
             return joined
         return joined.take(pa.array(np.argsort(np.concatenate(places))))
+
+    def _give_back(self, read: int) -> None:
+        self._read += read
+        if self._read >= _MAPPED:
+            for mapped in self._maps:
+                mapped.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
 
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
