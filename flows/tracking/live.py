@@ -13,12 +13,12 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.tracking import view
-from flows.tracking.recorded import read, read_all
+from flows.tracking.recorded import Recorded, ordered, read
 from flows.tracking.store import Store, StoreDown, connect, first_line, locked
 from flows.tracking.sync import Parents, Replay, Synchronised, workspace_id
 from stages.common.plan import Plan
@@ -51,7 +51,8 @@ class Tail:
         self.store: Store | None = None
         self.parents: Parents | None = None
         self.replay: Replay | None = None
-        self.records: dict[Path, int] = {}  # when each was written, ns
+        self.written: dict[Path, int] = {}  # records, and when each was written, ns
+        self.records: dict[Path, Recorded | None] = {}
         self._since = time.time()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="prelude-live", daemon=True)
@@ -87,8 +88,8 @@ class Tail:
     def look(self) -> None:
         """One round: what was appended since the last one goes to MLflow, a batch per file, and the nodes that ended."""
         changed = [p for p in sorted(self.workspace.state.glob("live/*/*/seed=*.jsonl")) if self._news(p)]
-        recorded = self._recorded()
-        if self.store is not None and not changed and recorded == self.records:
+        written = self._written()
+        if self.store is not None and not changed and written == self.written:
             return
         with locked(self.workspace, self.plan.tracking, wait=False) as held:
             if not held:  # a synchroniser is at work: next time
@@ -99,22 +100,24 @@ class Tail:
                 self.replay = Replay(self.store, self.workspace, self.plan, Synchronised())
             for path in changed:
                 self._show(path, self.store)
-            if recorded != self.records:
-                self.records = recorded
-                self._complete()
+            if written != self.written:
+                self._complete(written)
 
-    def _recorded(self) -> dict[Path, int]:
+    def _written(self) -> dict[Path, int]:
         found = {}
         for path in self.workspace.data.glob("records/*/*/record.json"):
             with contextlib.suppress(FileNotFoundError):  # it is being replaced
                 found[path] = path.stat().st_mtime_ns
         return found
 
-    def _complete(self) -> None:
+    def _complete(self, written: dict[Path, int]) -> None:
         """The runs of nodes that ended in this pipeline, until it is over: then the synchroniser has its turn."""
         assert self.replay is not None and self.parents is not None
-        new = {path.parent for path, at in self.records.items() if at >= self._since * 1e9}
-        records, _ = read_all(self.workspace)
+        changed = written.items() - self.written.items()
+        self.records = {path: self.records.get(path) for path in written} | {path: read(path.parent) for path, _ in changed}
+        self.written = written
+        new = {path.parent for path, at in written.items() if at >= self._since * 1e9}
+        records = ordered(replace(r) for r in self.records.values() if r)  # copies, which take their series along when they go
         self.replay.runs(records, self.parents, lambda r: r.folder in new and not self._stop.is_set())
 
     def _news(self, path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import heapq
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -104,12 +105,25 @@ def ordered(records: Iterable[Recorded]) -> list[Recorded]:
     """By stage, then parents before their children (an encoder may start from another, a task may support another)."""
     waiting = sorted(records, key=lambda r: (ORDER.index(r.stage) if r.stage in ORDER else len(ORDER), r.key))
     made = {path for r in waiting for path in r.outputs}
+    lacking = [{i["path"] for i in r.inputs} & made for r in waiting]
+    readers: dict[str, list[int]] = {}
+    for at, paths in enumerate(lacking):
+        for path in paths:
+            readers.setdefault(path, []).append(at)
+    left = dict.fromkeys(range(len(waiting)))
+    ready = [at for at in left if not lacking[at]]  # in order, hence a heap
     done: list[Recorded] = []
-    while waiting:
-        ready = [r for r in waiting if not ({i["path"] for i in r.inputs} & made) - {p for d in done for p in d.outputs}]
-        taken = ready[0] if ready else waiting[0]  # records left by an older plan may form a circle: any order will do
-        done.append(taken)
-        waiting.remove(taken)
+    while left:
+        taken = heapq.heappop(ready) if ready else next(iter(left))  # of a circle, as records of an older plan may form
+        if taken not in left:  # it was taken out of a circle
+            continue
+        del left[taken]
+        done.append(waiting[taken])
+        for path in waiting[taken].outputs:
+            for at in readers.pop(path, ()):
+                lacking[at].discard(path)
+                if not lacking[at]:
+                    heapq.heappush(ready, at)
     return done
 
 
