@@ -123,7 +123,8 @@ def ours(folder: Path, kind: str, items: int, warm: int = 0) -> Run:
 
     if warm:
         os.environ["PRELUDE_CORES"] = "1"
-        ours(folder, kind, warm)()["rows"]()
+        before: Any = ours(folder, kind, warm)()
+        before["rows"]()
     corpus = {
         "title": "benchmark",
         "source": {"name": "folder", "path": str(_at(folder, kind, items))},

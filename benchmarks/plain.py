@@ -34,7 +34,7 @@ def pretrain(node: EncoderPlan, seed: int, images: Tensor) -> Encoder:
     """The encoder of one node and seed, trained on uint8 (N, 8, 8, 1)."""
     torch.manual_seed(seed)
     net = encoders.new(node.frontend, node.backbone, COLUMN, Path())
-    x = net.frontend(images)
+    x: Any = net.frontend(images)
     net.mean.copy_(x.mean((0, 2, 3)))
     net.std.copy_(x.std((0, 2, 3)))
     objective: Any = registry.make("objective", node.objective, net)
@@ -92,7 +92,7 @@ def _problem(seed: int, share: str, splits: tuple[np.ndarray, ...], ids: np.ndar
     train, valid, test = splits
     cut = [i[shares.take(share, shares.keys(ids[i].tolist()), seed, labels[i].numpy())] for i in (train, valid)]
     parts = [Rows(ids[i], np.zeros(len(i), int), h[i], labels[i]) for i in (*cut, test)]
-    return Problem(seed, share, *parts, classes=[str(c) for c in range(10)])
+    return Problem(seed, share, parts[0], parts[1], parts[2], classes=[str(c) for c in range(10)])
 
 
 def main() -> None:

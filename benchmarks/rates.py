@@ -69,13 +69,13 @@ def speech(n: int) -> tuple[Column, pa.Array, int]:
 
 
 def text(n: int, folder: Path) -> tuple[Column, pa.Array, int]:
-    """n texts of 90 words, which are 128 symbols or more and cut there."""
-    from benchmarks.text import texts
+    """n texts of 115 words, which are 128 symbols or more and cut there."""
+    from benchmarks.text import WORDS, texts
     from stages.common.plan import TokenizerPlan
     from stages.ingest.core.tokenizer import trained
 
-    words = " ".join(texts(3000)).split()
-    rows = [" ".join(words[90 * i : 90 * (i + 1)]) for i in range(min(n, len(words) // 90))]
+    words = " ".join(texts(3000, WORDS)).split()
+    rows = [" ".join(words[115 * i : 115 * (i + 1)]) for i in range(min(n, len(words) // 115))]
     (folder / "tokenizer.json").write_text(trained(lambda: iter(rows), TokenizerPlan(vocabulary=2000)).to_str())
     stored = [rows[i % len(rows)] for i in range(n)]
     return Column("text", "media", "text"), pa.array(stored), round(statistics.mean(len(r.encode()) for r in stored))

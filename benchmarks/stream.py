@@ -116,8 +116,8 @@ def trainer_of(corpus: Any, folder: Path, stream: bool) -> Any:
     }
     node, column = build(EncoderPlan, plan, "node"), corpus.card.media()
     front = Image(column, corpus.folder, height=SIDE, width=SIDE, channels=3)
-    paths = {"media": str(folder), "assets": str(corpus.folder), "corpus": str(corpus.folder)}
-    unused = dict.fromkeys(("corpus_digest", "split_digest", "out", "work", "live", "digest"), "")
+    paths: dict[str, Any] = {"media": str(folder), "assets": str(corpus.folder), "corpus": str(corpus.folder)}
+    unused: dict[str, Any] = dict.fromkeys(("corpus_digest", "split_digest", "out", "work", "live", "digest"), "")
     task = Task("e", node, column, mean=[0.5] * 3, std=[0.3] * 3, device="cpu", decode_threads=1, **paths, **unused)
     items: Any
     if stream:

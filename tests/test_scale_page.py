@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import expected
+from benchmarks import expected, rates
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = {"bytes": 1000.0, "decode_s": 0.001, "views_s": 0.002, "forward_s": 0.1, "train_s": 0.3, "dimension": 100.0}
@@ -15,9 +15,18 @@ RATE["parameters"] = 1e6
 
 
 def test_the_tables_are_those_of_the_committed_rates() -> None:
-    rates = json.loads(expected.RATES.read_text())
+    measured = json.loads(expected.RATES.read_text())
     page = (ROOT / "docs/scale.md").read_text()
-    assert expected.expected(rates) in page and expected.saturated(rates) in page
+    assert expected.expected(measured) in page and expected.saturated(measured) in page
+
+
+def test_a_text_that_is_measured_fills_its_window(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    column, stored, size = rates.text(300, tmp_path)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert column.kind == "text" and len(stored) == 300 and size > 300
+    assert all(len(tokenizer.encode(text).ids) >= 128 for text in stored.to_pylist())
 
 
 def test_a_row_by_hand() -> None:
