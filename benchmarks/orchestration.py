@@ -89,7 +89,7 @@ def cases(options: Options) -> list[Case]:
                     ("dvc",),
                     "cost",
                     at_most(0.6),
-                    why="at the end MLflow is brought up to date, 6 s, which `dvc repro` leaves out (docs/running.md)",
+                    why="MLflow is brought up to date, which `dvc repro` leaves out (docs/running.md)",
                 ),
                 Line("quickstart, 2 workers", "ours", ("plain",), "cost", at_most(1.3)),
             ),
