@@ -21,9 +21,9 @@ _HOOK = """
 import os, re, sys, time
 def hook(event, args):
     if event == "os.rename" and re.search({pattern!r}, os.fspath(args[1])):
+        time.sleep({seconds})  # first: who is killed here has renamed nothing
         with open({log!r}, "a") as file:
             file.write(os.path.basename(os.path.dirname(args[1])) + "/" + os.path.basename(args[1]) + "\\n")
-        time.sleep({seconds})
 sys.addaudithook(hook)
 """
 

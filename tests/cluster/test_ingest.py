@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +36,6 @@ def finished(workspace: Workspace) -> set[str]:
     return {f"{p.parent.name}/{p.name}" for p in workspace.state.glob("resume/ingest/*/*/block-*.arrow")}
 
 
-def settled(workspace: Workspace, seconds: float = 8.0) -> set[str]:
-    """The finished blocks once none has come for so long: workers outlive the stage that asked them for a moment."""
-    found, since = finished(workspace), time.monotonic()
-    while time.monotonic() - since < seconds:
-        time.sleep(0.1)
-        if (now := finished(workspace)) != found:
-            found, since = now, time.monotonic()
-    return found
-
-
 def test_neither_a_lost_node_nor_a_killed_run_changes_a_byte_or_repeats_a_finished_block(
     tmp_path: Path, corpus: dict[str, Any], nodes: Nodes, start: Start
 ) -> None:
@@ -57,11 +46,11 @@ def test_neither_a_lost_node_nor_a_killed_run_changes_a_byte_or_repeats_a_finish
     first = start(workspace.root, "ingest", "c", plan, r"block-\d+\.arrow$")
     first.wait_until(lambda: len(finished(workspace)) >= 3)
     first.kill()
-    before = settled(workspace)
+    before = finished(workspace)
     second = start(workspace.root, "ingest", "c", plan, r"block-\d+\.arrow$", seconds=1.0)
     second.wait_until(lambda: len(finished(workspace)) >= len(before) + 2)
-    also = finished(workspace)  # before: a worker may outlive its node for a moment, and finish what is given to another
     nodes.kill()
+    also = finished(workspace)
     errors = second.errors()
     assert second.process.returncode == 0, errors
     assert atomic.manifest(workspace.corpus("c")) == expected
