@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.core.case import Case, Line, Options, Run, Way, at_least, within
 
 SIDE, BATCH = 32, 512
-FIXED = "0.1 to 0.3 s of a run do not grow with its rows: of 10,000 rows and a small network a tenth"
+FIXED = "up to 0.35 s of a run do not grow with its rows: of 10,000 rows and a small network a tenth"
 WANDERS = "it wanders without a trend, and a longer run sees more of its highs (notes.md)"
 RESNET_18, SMALL = {"width": 16}, {"width": 4, "blocks": [1, 1, 1]}
 
