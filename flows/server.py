@@ -21,7 +21,7 @@ from stages.common.workspace import Workspace
 
 STARTUP_S = 120.0
 SERVE_LOCK = "serve.lock"
-_APP = ("--factory", "flows.hosts:create_app", "--host", "127.0.0.1", "--lifespan", "on", "--log-level", "error")
+_APP = ("--factory", "flows.application:create_app", "--host", "127.0.0.1", "--lifespan", "on", "--log-level", "error")
 
 
 def environment(workspace: Workspace) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from flows import cli, compose, worker
+from flows.server import Server
 from stages.common import atomic, stage
 from stages.common.stage import Job
 from stages.common.workspace import Workspace
@@ -121,8 +122,24 @@ def prefect_variables() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    from prefect.testing.utilities import prefect_test_harness
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A server as `prelude serve` starts it, in a workspace of its own; whatever asks Prefect in this process asks it.
 
-    with prefect_test_harness(server_startup_timeout=120):
+    It schedules nothing by itself: a test of schedules asks for that.
+    """
+    from prefect import context
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    before, server = dict(os.environ), Server(Workspace(tmp_path_factory.mktemp("prefect")))
+    os.environ["PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED"] = "false"
+    try:
+        server.start()
+        assert server.own and not server.ready()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    # threads that begin without a context find the settings of the process
+    temporary, everywhere = temporary_settings({PREFECT_API_URL: server.url}), context._temporary_global_settings_context
+    with temporary, everywhere(context.get_settings_context()):
         yield
+    server.stop()

@@ -51,7 +51,7 @@ def test_a_prefect_server_that_dies_in_mid_run_costs_nothing_but_the_view(projec
     misbehave(project, "joined", "open('waiting', 'w').close()\nwhile not Path('go').exists(): time.sleep(0.05)")
     with Background(project) as run:
         run.until((project / "waiting").exists)
-        (server,) = [pid for pid in descendants(run.process.pid) if "flows.hosts" in command_line(pid)]
+        (server,) = [pid for pid in descendants(run.process.pid) if "flows.application" in command_line(pid)]
         port = command_line(server).split("--port ")[1].split()[0]
         run.until(lambda: _shows_a_run(port))
         time.sleep(2)
