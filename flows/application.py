@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
+from flows.proxies import LOOPBACK
+
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
-
-NAMES = ["127.0.0.1", "localhost"]
 
 
 def create_app() -> FastAPI:
@@ -25,7 +25,7 @@ def create_app() -> FastAPI:
 
     lock_before_reading()
     app = create_app()
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=NAMES)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
     return app
 
 

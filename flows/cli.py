@@ -167,11 +167,11 @@ def _run(args: argparse.Namespace) -> int:
 
     systems = [t for t in args.targets if not {"@", "/"} & set(t) and t not in (*SECTIONS, "report")]
     if systems:
-        compose.write(Path(), systems, size=args.scale)
+        compose.write(Path(), systems, size=args.scale, wait=args.wait)
     elif args.scale != SMALL:
         raise UserError("--scale is of the systems to plan, and none is named", where="prelude run", do="name one: simclr")
     elif not Path("params.yaml").exists():
-        compose.write(Path(), ["quickstart"])
+        compose.write(Path(), ["quickstart"], wait=args.wait)
     targets = [t for t in args.targets if t not in systems] or None
     if args.dry:
         from flows import dry

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.alone import alone
 from flows.differences import differences
 from flows.grids import spread_grids
 from flows.scale import SMALL, scaled
@@ -101,12 +102,22 @@ def text(data: dict[str, Any]) -> str:
     return plan.COMPOSED + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120) + plan.END
 
 
-def write(root: Path, chosen: Sequence[str], overrides: Sequence[str] = (), size: str = SMALL) -> Plan:
-    """Writes params.yaml and moves the folders of nodes that left the plan out of data/. Returns the typed plan."""
+def write(root: Path, chosen: Sequence[str], overrides: Sequence[str] = (), size: str = SMALL, *, wait: bool = False) -> Plan:
+    """Composes and puts the plan in place. Returns it typed. Raises UserError, also as `put`."""
     data, typed = make(root, chosen, overrides, size)
-    atomic.write_text(root / "params.yaml", text(data))
-    set_aside(Workspace(root), typed)
+    put(root, typed, text(data), f"planning {' '.join(chosen)}", wait=wait)
     return typed
+
+
+def put(root: Path, typed: Plan, content: str, title: str, *, wait: bool = False) -> None:
+    """Writes params.yaml and moves the folders of nodes that left the plan out of data/, when no run is at work there.
+
+    wait: for the end of one that is; without it Busy is raised, and nothing has changed.
+    """
+    workspace = Workspace(root)
+    with alone(workspace, title, wait=wait):
+        atomic.write_text(root / "params.yaml", content)
+        set_aside(workspace, typed)
 
 
 def set_aside(workspace: Workspace, typed: Plan) -> list[Path]:

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from flows.proxies import spare_loopback
 from stages.common.process import die_with_parent
 from stages.common.workspace import Workspace
 
@@ -70,6 +71,7 @@ class Server:
     def start(self) -> None:
         """Starts the server. Call it on the main thread: a child of another thread dies with that thread."""
         environment(self.workspace)
+        spare_loopback()
         if not self.own:
             self._named = "PREFECT_API_URL" not in os.environ
             os.environ["PREFECT_API_URL"] = self.url

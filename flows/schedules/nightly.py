@@ -8,7 +8,6 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows import compose
-from flows.alone import alone
 from flows.schedules import notices, rounds
 
 
@@ -32,8 +31,7 @@ def nightly(
 
     def work(this: rounds.Round) -> State[Any]:
         if systems:
-            with alone(this.workspace, this.name, wait=True):  # planning moves folders
-                compose.write(this.workspace.root, systems)
+            compose.write(this.workspace.root, systems, wait=True)
         outcome = this.run(force=force, keep_going=keep_going, workers=workers, wait=True)
         if outcome.ok and not outcome.ran:
             from flows.flow import publish

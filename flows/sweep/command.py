@@ -60,18 +60,19 @@ def sweep(root: Path, asked: Request) -> int:
     if asked.dry:
         print(foreseen(made))
         return 0
-    write(root, made, asked.axes)
+    write(root, made, asked.axes, wait=asked.wait)
     return _run(root, asked, made, select, name or choices.default_name(list(points[0])))
 
 
-def write(root: Path, made: Spread, axes: Sequence[str]) -> None:
-    """params.yaml with the variants; folders of nodes that left the plan are moved out of data/."""
+def write(root: Path, made: Spread, axes: Sequence[str], *, wait: bool = False) -> None:
+    """params.yaml with the variants, put in place as by `prelude plan`."""
     from flows import compose
-    from stages.common import atomic
 
-    head = f"{COMPOSED}# Swept over {' '.join(' '.join(axes).split())} by `prelude sweep`.\n"
-    atomic.write_text(root / "params.yaml", head + compose.text(made.data).removeprefix(COMPOSED))
-    compose.set_aside(Workspace(root), made.plan)
+    over = " ".join(" ".join(axes).split())
+    head = f"{COMPOSED}# Swept over {over} by `prelude sweep`.\n"
+    compose.put(
+        root, made.plan, head + compose.text(made.data).removeprefix(COMPOSED), f"planning a sweep of {over}", wait=wait
+    )
 
 
 def foreseen(made: Spread) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+from flows.proxies import spare_loopback
 from flows.tracking import store
 from stages.common.errors import UserError
 from stages.common.plan import TrackingPlan
@@ -29,24 +32,48 @@ def serve(root: Path, tracking: TrackingPlan, port: int = 5000, host: str = "127
         raise UserError(
             f"the plan tracks to a server, {tracking.uri}", where="tracking.uri", do="open that address in a browser"
         )
+    _see_that_nobody_listens(host, port)
     with store.locked(workspace, tracking):  # a fresh database is initialised by one process, before the server's own
         try:
             runs = f"#/experiments/{store.connect(workspace, tracking).experiment}/runs"
         except store.StoreDown as down:
             raise UserError(f"MLflow's database cannot be opened: {down}", where="tracking.uri") from None
-    print(f"MLflow: http://{host}:{port}/{runs}  (Ctrl+C stops it)", flush=True)
-    print("its sidebar has a switch: choose 'Model training'", flush=True)  # kept in the browser, so no setting of ours
+    spare_loopback()
+    print("starting MLflow's server", flush=True)
     with terminated_as_interrupted():
         # A session of its own: Ctrl+C is answered here, once, and not by each of its workers.
         server = subprocess.Popen(command(workspace, tracking, host, port), cwd=workspace.root, start_new_session=True)
         try:
+            answered = False
             while server.poll() is None:  # not wait(): a signal that another thread takes would not end it
+                if not answered and (answered := _answers(f"http://{host}:{port}/health")):
+                    print(f"MLflow: http://{host}:{port}/{runs}  (Ctrl+C stops it)", flush=True)
+                    # kept in the browser, so no setting of ours
+                    print("its sidebar has a switch: choose 'Model training'", flush=True)
                 time.sleep(0.2)
             return server.returncode
         except KeyboardInterrupt:
             return 0
         finally:
             _stop(server)
+
+
+def _see_that_nobody_listens(host: str, port: int) -> None:
+    with socket.socket() as found:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that just stopped holds nothing
+        try:
+            found.bind((host, port))
+        except OSError as error:
+            do = f"name another one: `prelude ui --port {port + 1}`"
+            raise UserError(f"cannot listen there: {error.strerror}", where=f"{host}:{port}", do=do) from None
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as page:
+            return bool(page.status == 200)
+    except OSError:
+        return False
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:

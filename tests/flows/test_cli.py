@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from flows import cli, doctor, pipeline
+from flows.alone import alone
 from flows.tracking import ui
 from stages.common import atomic, plan
 from stages.common.errors import UserError
+from stages.common.workspace import Workspace
 from tests.flows.conftest import Said
 from tests.flows.params_tree import GROUPS, put
 
@@ -43,6 +45,20 @@ def test_plan_writes_the_plan_and_counts_its_nodes(root: Path, capsys: Capture) 
     assert said.code == 0
     assert said.out == "params.yaml: one two: 1 corpora, 3 encoders, 1 features, 2 tasks, 2 systems\n"
     assert set(plan.load(root / "params.yaml").systems) == {"one", "two"}
+
+
+@pytest.mark.parametrize("command", ["plan two", "run two", "sweep two encoders.other.epochs=2,3"])
+def test_a_plan_stays_as_it_is_while_a_run_is_at_work_on_it(root: Path, capsys: Capture, command: str) -> None:
+    assert Said(capsys, "plan", "one").code == 0
+    workspace, before = Workspace(root), (root / "params.yaml").read_bytes()
+    workspace.encoder("trained").mkdir(parents=True)
+    with alone(workspace, "long"):
+        said = Said(capsys, *command.split())
+        assert said.code == 2 and "another run is at work in this workspace: 'long'" in said.err
+        assert (root / "params.yaml").read_bytes() == before and workspace.encoder("trained").exists()
+        assert Said(capsys, "plan", "two", "--check").code == 0
+    assert Said(capsys, "plan", "two").code == 0
+    assert (root / "params.yaml").read_bytes() != before and not workspace.encoder("trained").exists()
 
 
 def test_plan_check_writes_nothing(root: Path, capsys: Capture) -> None:

@@ -107,9 +107,11 @@ def test_an_interrupted_run_does_not_end_amid_an_import(monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
-def test_a_run_starts_its_own_server_and_stops_it(project: Path) -> None:
+@pytest.mark.parametrize("proxy", ["", "http://127.0.0.1:9"])
+def test_a_run_starts_its_own_server_and_stops_it(project: Path, proxy: str) -> None:
     code = "import sys; from pathlib import Path; from flows.pipeline import run; run(root=Path(sys.argv[1]))"
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_") and "proxy" not in k.lower()}
+    clean |= {"http_proxy": proxy, "HTTP_PROXY": proxy} if proxy else {}
     done = subprocess.run([sys.executable, "-c", code, str(project)], cwd=ROOT, capture_output=True, text=True, env=clean)
     assert "4 ran, 0 cached" in done.stdout, done.stderr
     assert "note:" not in done.stdout

@@ -4,7 +4,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -31,6 +30,15 @@ def test_a_plan_that_tracks_to_a_server_has_nothing_to_serve(tmp_path: Path) -> 
         ui.serve(tmp_path, build.make_plan(uri="http://tracking.example:5000").tracking)
 
 
+def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"Address already in use[^$]*127.0.0.1:{port}[^$]*--port {port + 1}"):
+            ui.serve(tmp_path, build.make_plan().tracking, port)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_pages_answer_on_loopback_only_and_all_workers_stop_with_it(tmp_path: Path, number: int) -> None:
@@ -46,15 +54,17 @@ def test_the_pages_answer_on_loopback_only_and_all_workers_stop_with_it(tmp_path
     command = [sys.executable, "-c", code, str(tmp_path), str(port)]
     server = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=-1, stderr=-1)
     try:
-        assert _answers(f"http://127.0.0.1:{port}/", 90)
+        assert server.stdout is not None
+        address = next(line for line in server.stdout if line.startswith(b"MLflow: "))  # its server says other things
+        assert address.decode() == f"MLflow: http://127.0.0.1:{port}/#/experiments/1/runs  (Ctrl+C stops it)\n"
+        assert _status(f"http://127.0.0.1:{port}/", f"127.0.0.1:{port}") == 200  # at once: it is named when it answers
         family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
         assert _status(f"http://127.0.0.1:{port}/", "pages.example") == 403  # as after DNS rebinding
         assert {address for process in family for address in _listening(process)} == {"127.0.0.1"}
     finally:
         server.send_signal(number)
-        said, _ = server.communicate(timeout=60)
+        server.communicate(timeout=60)
     assert server.returncode == 0
-    assert said.decode().startswith(f"MLflow: http://127.0.0.1:{port}/#/experiments/1/runs  (")
     assert all(not p.is_running() for p in family)
 
 
@@ -71,14 +81,3 @@ def _status(url: str, host: str) -> int:
             return int(page.status)
     except urllib.error.HTTPError as error:
         return error.code
-
-
-def _answers(url: str, seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as page:
-                return bool(page.status == 200)
-        except OSError:
-            time.sleep(0.3)
-    return False
