@@ -166,18 +166,19 @@ def _run(args: argparse.Namespace) -> int:
     from stages.common.plan import SECTIONS
 
     systems = [t for t in args.targets if not {"@", "/"} & set(t) and t not in (*SECTIONS, "report")]
-    if systems:
-        compose.write(Path(), systems, size=args.scale, wait=args.wait)
-    elif args.scale != SMALL:
-        raise UserError("--scale is of the systems to plan, and none is named", where="prelude run", do="name one: simclr")
-    elif not Path("params.yaml").exists():
-        compose.write(Path(), ["quickstart"], wait=args.wait)
     targets = [t for t in args.targets if t not in systems] or None
+    if args.scale != SMALL and not systems:
+        raise UserError("--scale is of the systems to plan, and none is named", where="prelude run", do="name one: simclr")
+    if not systems and not Path("params.yaml").exists():
+        systems = ["quickstart"]
     if args.dry:
         from flows import dry
 
-        print(dry.text(dry.foresee(Path(), targets, force=args.force)))
+        with compose.looked_at(Path(), systems, args.scale) if systems else nullcontext():
+            print(dry.text(dry.foresee(Path(), targets, force=args.force)))
         return 0
+    if systems:
+        compose.write(Path(), systems, size=args.scale, wait=args.wait)
     if args.pull:
         from flows import remote
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,23 @@ def put(root: Path, typed: Plan, content: str, title: str, *, wait: bool = False
     with alone(workspace, title, wait=wait):
         atomic.write_text(root / "params.yaml", content)
         set_aside(workspace, typed)
+
+
+@contextmanager
+def looked_at(root: Path, chosen: Sequence[str], size: str = SMALL) -> Iterator[None]:
+    """Has the plan of the systems in params.yaml for as long as it lasts, then what was there; no folder moves.
+
+    Raises UserError, also as `put`.
+    """
+    data, _ = make(root, chosen, size=size)
+    path = root / "params.yaml"
+    with alone(Workspace(root), f"looking at a plan of {' '.join(chosen)}"):
+        before = path.read_text() if path.exists() else None
+        atomic.write_text(path, text(data))
+        try:
+            yield
+        finally:
+            path.unlink() if before is None else atomic.write_text(path, before)
 
 
 def set_aside(workspace: Workspace, typed: Plan) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import cli, doctor, pipeline
+from flows import cli, doctor, dry, pipeline
 from flows.alone import alone
 from flows.tracking import ui
 from stages.common import atomic, plan
@@ -59,6 +59,25 @@ def test_a_plan_stays_as_it_is_while_a_run_is_at_work_on_it(root: Path, capsys: 
         assert Said(capsys, "plan", "two", "--check").code == 0
     assert Said(capsys, "plan", "two").code == 0
     assert (root / "params.yaml").read_bytes() != before and not workspace.encoder("trained").exists()
+
+
+def test_a_dry_run_of_a_system_sees_its_plan_and_leaves_the_one_that_is_there(
+    root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+
+    def foresee(path: Path, targets: list[str] | None, force: bool) -> list[dry.Foreseen]:
+        seen.append(set(plan.load(path / "params.yaml").systems))
+        return []
+
+    monkeypatch.setattr(dry, "foresee", foresee)
+    assert Said(capsys, "run", "--dry", "two").code == 0 and not (root / "params.yaml").exists()
+    assert Said(capsys, "plan", "one").code == 0
+    before = (root / "params.yaml").read_bytes()
+    Workspace(root).encoder("trained").mkdir(parents=True)
+    assert Said(capsys, "run", "--dry", "two").code == 0 and Said(capsys, "run", "--dry").code == 0
+    assert seen == [{"two"}, {"two"}, {"one"}]
+    assert (root / "params.yaml").read_bytes() == before and Workspace(root).encoder("trained").exists()
 
 
 def test_plan_check_writes_nothing(root: Path, capsys: Capture) -> None:
