@@ -16,19 +16,19 @@ SIDE, AT_ONCE = 16, 2000
 
 
 def cases(options: Options) -> list[Case]:
-    counts = [600, 1200] if options.quick else [10_000, 100_000, *([1_000_000] if options.long else [])]
+    few, *more = [600, 1200] if options.quick else [10_000, 100_000, *([1_000_000] if options.long else [])]
     steps = 1 if options.quick else 20
     made = []
     for kind in ("pixels", "png"):
         given = {"picture": kind == "png", "steps": steps}
-        ways = {"held": Way(f"held, {counts[0]:,} items", held, {"items": counts[0], **given}, items=steps)}
-        ways |= {f"{n}": Way(f"streamed, {n:,} items", streamed, {"items": n, **given}, items=steps) for n in counts}
-        lines = [Line(f"streamed training, {kind}", f"{counts[0]}", ("held",), "cost")]
-        for many in counts[1:]:
-            what, first = f"cost of a streamed sample, {kind}, {many:,} items", (f"{counts[0]}",)
-            lines.append(Line(what, f"{many}", first, "cost", within(0.1), "cpu_s"))
-        arguments = {"counts": counts, "picture": kind == "png"}
-        made.append(Case(kind, ways, tuple(lines), prepare, arguments))
+        ways = {n: Way(f"streamed, {n:,} items", streamed, {"items": n, **given}, items=steps) for n in (few, *more)}
+        both = {"streamed": ways[few], "held": Way(f"held, {few:,} items", held, {"items": few, **given}, items=steps)}
+        line = Line(f"streamed training, {kind}", "streamed", ("held",), "cost")
+        made.append(Case(kind, both, (line,), prepare, {"counts": [few], "picture": kind == "png"}))
+        for many in more:
+            line = Line(f"cost of a streamed sample, {kind}, {many:,} items", "many", ("few",), "cost", within(0.1), "cpu_s")
+            pair, counts = {"few": ways[few], "many": ways[many]}, {"counts": [few, many], "picture": kind == "png"}
+            made.append(Case(f"{kind}, growth to {many}", pair, (line,), prepare, counts))
     return made
 
 
