@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from flows.proxies import LOOPBACK
+from flows.loopback import LOOPBACK
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession

@@ -19,6 +19,7 @@ from flows.scale import SMALL, scaled
 from stages.common import atomic, plan, secret
 from stages.common.errors import UserError, unknown
 from stages.common.plan import SECTIONS, Plan
+from stages.common.process import terminated_as_interrupted
 from stages.common.schema import build
 from stages.common.workspace import Workspace
 
@@ -129,7 +130,7 @@ def looked_at(root: Path, chosen: Sequence[str], size: str = SMALL) -> Iterator[
     """
     data, _ = make(root, chosen, size=size)
     path = root / "params.yaml"
-    with alone(Workspace(root), f"looking at a plan of {' '.join(chosen)}"):
+    with alone(Workspace(root), f"looking at a plan of {' '.join(chosen)}"), terminated_as_interrupted():
         before = path.read_text() if path.exists() else None
         atomic.write_text(path, text(data))
         try:

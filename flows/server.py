@@ -5,10 +5,10 @@ A server that is named in PREFECT_API_URL is used instead, or the one that `prel
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from flows.proxies import spare_loopback
+from flows.loopback import free_port, spare_loopback
 from stages.common.process import die_with_parent
 from stages.common.workspace import Workspace
 
@@ -132,15 +132,8 @@ class Server:
             os.environ.pop("PREFECT_API_URL", None)
 
 
-def _free_port(wanted: int | None = None) -> int:
-    for port in (wanted, 0) if wanted else (0,):
-        with socket.socket() as found:
-            found.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # as the server does: one that just stopped holds nothing
-            try:
-                found.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(found.getsockname()[1])
-    raise AssertionError("unreachable")
+def _free_port(wanted: int | None) -> int:
+    with contextlib.suppress(OSError):
+        if wanted:
+            return free_port("127.0.0.1", wanted)
+    return free_port("127.0.0.1")

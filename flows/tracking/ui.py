@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
-from flows.proxies import spare_loopback
+from flows.loopback import free_port, spare_loopback
 from flows.tracking import store
 from stages.common.errors import UserError
 from stages.common.plan import TrackingPlan
@@ -32,7 +31,11 @@ def serve(root: Path, tracking: TrackingPlan, port: int = 5000, host: str = "127
         raise UserError(
             f"the plan tracks to a server, {tracking.uri}", where="tracking.uri", do="open that address in a browser"
         )
-    _see_that_nobody_listens(host, port)
+    try:
+        free_port(host, port)
+    except OSError as error:
+        do = f"name another one: `prelude ui --port {port + 1}`"
+        raise UserError(f"cannot listen there: {error.strerror}", where=f"{host}:{port}", do=do) from None
     with store.locked(workspace, tracking):  # a fresh database is initialised by one process, before the server's own
         try:
             runs = f"#/experiments/{store.connect(workspace, tracking).experiment}/runs"
@@ -56,16 +59,6 @@ def serve(root: Path, tracking: TrackingPlan, port: int = 5000, host: str = "127
             return 0
         finally:
             _stop(server)
-
-
-def _see_that_nobody_listens(host: str, port: int) -> None:
-    with socket.socket() as found:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that just stopped holds nothing
-        try:
-            found.bind((host, port))
-        except OSError as error:
-            do = f"name another one: `prelude ui --port {port + 1}`"
-            raise UserError(f"cannot listen there: {error.strerror}", where=f"{host}:{port}", do=do) from None
 
 
 def _answers(url: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +80,14 @@ def test_a_dry_run_of_a_system_sees_its_plan_and_leaves_the_one_that_is_there(
     assert Said(capsys, "run", "--dry", "two").code == 0 and Said(capsys, "run", "--dry").code == 0
     assert seen == [{"two"}, {"two"}, {"one"}]
     assert (root / "params.yaml").read_bytes() == before and Workspace(root).encoder("trained").exists()
+
+
+def test_a_dry_run_that_is_terminated_takes_its_plan_back(root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Said(capsys, "plan", "one").code == 0
+    before = (root / "params.yaml").read_bytes()
+    monkeypatch.setattr(dry, "foresee", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    assert Said(capsys, "run", "--dry", "two").code == 130
+    assert (root / "params.yaml").read_bytes() == before
 
 
 def test_plan_check_writes_nothing(root: Path, capsys: Capture) -> None:

@@ -5,7 +5,7 @@ import urllib.request
 
 import pytest
 
-from flows.proxies import spare_loopback
+from flows.loopback import spare_loopback
 
 
 @pytest.mark.parametrize(
