@@ -27,10 +27,10 @@ run: setup  ## the quickstart, corpora to scoreboard
 	@$(BIN)/prelude run
 
 test: setup lint  ## everything but the long suites
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 2
 
 soak: setup  ## long fault runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m soak -rP --durations=0 --durations-min=1
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m soak -o faulthandler_timeout=3600 -rP --durations=0 --durations-min=1
 
 test-ray: setup  ## extract, ingest and pretrain on a Ray cluster of several nodes, one of which is killed
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[s3,molecules,test,ray]"

@@ -41,6 +41,7 @@ def ranks(folder: Path, network: str, side: int, channels: int, batch: int, step
         mine, theirs = context.Pipe()
         arguments = (rank, count, str(folder), network, channels, batch, theirs)
         context.Process(target=serve, args=arguments, daemon=True).start()
+        theirs.close()  # so that a rank that ended is an error, and no answer to wait for
         ends.append(mine)
 
     def run() -> dict[str, float]:

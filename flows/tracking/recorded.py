@@ -76,9 +76,9 @@ class Recorded:
         path = self.folder / "series.parquet"
         if not path.exists():
             return {}
-        import pyarrow.parquet as pq
+        from stages.common import parquet  # pyarrow takes its time
 
-        columns = pq.read_table(path).to_pydict()
+        columns = parquet.read(path).to_pydict()
         found: dict[int, list[tuple[str, int, float, int]]] = {}
         for seed, step, name, value, at in zip(*(columns[c] for c in ("seed", "step", "name", "value", "at")), strict=True):
             found.setdefault(seed, []).append((name, step, value, int(at * 1000)))

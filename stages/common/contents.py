@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from stages.common.checksums import readable
+from stages.common import parquet
 from stages.common.errors import ContractError
 
 NAME = "contents.parquet"
@@ -31,8 +30,8 @@ def read(path: Path) -> pa.Table | None:
     """The table; None where there is none. Raises ContractError where it cannot be read."""
     if not path.is_file():
         return None
-    with readable("the table cannot be read", where=path, do="run the ingest again"):
-        found = pq.read_table(path)
+    with parquet.readable("the table cannot be read", where=path, do="run the ingest again"):
+        found = parquet.read(path)
     if not found.schema.equals(SCHEMA):
         raise ContractError("the table has other columns than expected", where=path, do="run the ingest again")
     return found

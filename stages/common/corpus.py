@@ -28,9 +28,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.common import atomic
-from stages.common.checksums import WRITTEN, opened, readable
 from stages.common.column import FILE, Column
 from stages.common.errors import ContractError, unknown
+from stages.common.parquet import WRITTEN, opened, readable
 from stages.common.schema import as_plain, build
 
 CARD, TOKENIZER = "corpus.json", "tokenizer.json"
@@ -191,7 +191,7 @@ class Corpus:
                 raise ContractError(f"column {column.name!r} is {stored}, expected {column.type}", where=path)
         loose = [c.name for c in self.card.columns if c.role not in _NULLABLE and found.field(c.name).nullable]
         if loose:  # written by other hands: ours declare it, and Parquet keeps to it
-            for batch in opened(path).iter_batches(4096, columns=loose):
+            for batch in opened(path).iter_batches(4096, columns=loose, use_threads=False):
                 self._no_nulls(batch, path)
 
     def table(self, columns: Sequence[str], splits: Sequence[str] | None = None) -> pa.Table:
@@ -213,7 +213,7 @@ class Corpus:
         seen = 0
         for path in self.files:
             with readable("the shard is damaged", where=path, do="run the ingest again"):
-                for batch in opened(path).iter_batches(rows, columns=read):
+                for batch in opened(path).iter_batches(rows, columns=read, use_threads=False):
                     kept = batch
                     if splits is not None:
                         kept = batch.filter(pc.is_in(batch.column("split"), value_set=pa.array(splits, pa.string())))

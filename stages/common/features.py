@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.common import atomic
-from stages.common.checksums import WRITTEN, opened, readable
 from stages.common.errors import ContractError, unknown
+from stages.common.parquet import WRITTEN, opened, readable
 from stages.common.schema import build
 
 INFO = "features.json"

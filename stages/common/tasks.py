@@ -16,11 +16,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.common import atomic
-from stages.common.checksums import CHECKED, WRITTEN, readable
 from stages.common.errors import ContractError
+from stages.common.parquet import WRITTEN, opened, readable
 from stages.common.schema import as_plain, build
 
 METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"
@@ -158,12 +159,17 @@ def read_result(folder: Path) -> TaskResult:
 def read_predictions(folder: Path, seed: int, slice: str) -> Predictions:
     """The predictions of one seed at one label share. Raises ContractError where there are none or they are damaged."""
     path = folder / PREDICTIONS
-    import pyarrow.dataset  # noqa: F401  read_table would hide why it cannot be loaded
+
+    def of(table: pa.Table) -> pa.ChunkedArray:
+        return pc.and_(pc.equal(table["seed"], seed), pc.equal(table["slice"], slice))
 
     with readable("the predictions cannot be read", where=path, do="run the fit again"):
-        table = pq.read_table(path, filters=[("seed", "=", seed), ("slice", "=", slice)], **CHECKED)
-    if table.schema != SCHEMA:
-        raise ContractError(f"unexpected columns: {table.schema}", where=path, do="run the fit again")
+        file = opened(path)
+        if file.schema_arrow != SCHEMA:
+            raise ContractError(f"unexpected columns: {file.schema_arrow}", where=path, do="run the fit again")
+        held = (file.read_row_group(g, columns=["seed", "slice"], use_threads=False) for g in range(file.num_row_groups))
+        table = file.read_row_groups([g for g, table in enumerate(held) if pc.any(of(table)).as_py()], use_threads=False)
+        table = table.filter(of(table))
     if not table.num_rows:
         raise ContractError(f"no predictions of seed {seed} at label share {slice!r}", where=path, do="run the fit again")
     table = table.combine_chunks()

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from stages.common import atomic
-from stages.common.checksums import readable
+from stages.common import atomic, parquet
 from stages.common.errors import ContractError
 from stages.evaluate.judged import Judged
 
@@ -49,8 +47,8 @@ def _map(task: Judged) -> pa.Table:
 
 
 def _read(path: Path) -> pa.Table:
-    with readable("the map cannot be read", where=path, do="run the fit again"):
-        table = pq.read_table(path)
+    with parquet.readable("the map cannot be read", where=path, do="run the fit again"):
+        table = parquet.read(path)
     missing = [c for c in COLUMNS if c not in table.schema.names]
     if missing:
         raise ContractError(f"columns are missing: {', '.join(missing)}", where=path, do=f"expected {', '.join(COLUMNS)}")

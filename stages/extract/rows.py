@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.common.checksums import opened, readable
 from stages.common.corpus import Corpus
 from stages.common.errors import ContractError, UserError, unknown
+from stages.common.parquet import opened, readable
 
 
 def count(corpus: Corpus, splits: Sequence[str], limit: Mapping[str, int]) -> dict[str, int]:
@@ -61,7 +61,7 @@ def _groups(
         with readable("the shard is damaged", where=path, do="run the ingest again"):
             file = opened(path)
             for group in range(file.num_row_groups):
-                splits = file.read_row_group(group, columns=["split"])["split"]
+                splits = file.read_row_group(group, columns=["split"], use_threads=False)["split"]
                 chosen = _choose(splits, left)
                 kept = chosen[max(0, first - item) :]
                 if len(kept):

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from stages.common import features
 from stages.common.atomic import sync_folder
-from stages.common.checksums import opened
+from stages.common.parquet import opened
 
 
 def name(number: int) -> str:
@@ -41,7 +41,7 @@ def counts(folder: Path, splits: Sequence[str], layer: int) -> dict[str, int]:
     for path in sorted(folder.glob("part-*.parquet")):
         file = opened(path)
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=["split", "layer"])
+            table = file.read_row_group(group, columns=["split", "layer"], use_threads=False)
             for pair in pc.value_counts(table.filter(pc.equal(table["layer"], layer))["split"]).to_pylist():
                 found[pair["values"]] += pair["counts"]
     return found

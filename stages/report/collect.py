@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.common import atomic, contents
-from stages.common.checksums import readable
+from stages.common import atomic, contents, parquet
 from stages.common.errors import ContractError
 from stages.common.plan import SECTIONS
 from stages.common.records import SERIES
@@ -92,12 +91,10 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 def _table(path: Path, columns: tuple[str, ...]) -> dict[str, list[Any]]:
     """A Parquet file's columns as lists; all empty where there is no file. Raises ContractError."""
-    import pyarrow.parquet as pq
-
     if not path.is_file():
         return {c: [] for c in columns}
-    with readable("the table cannot be read", where=path, do="run its stage again"):
-        table = pq.read_table(path)
+    with parquet.readable("the table cannot be read", where=path, do="run its stage again"):
+        table = parquet.read(path)
     missing = [c for c in columns if c not in table.schema.names]
     if missing:
         raise ContractError(f"columns are missing: {', '.join(missing)}", where=path, do="run its stage again")

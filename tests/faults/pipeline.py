@@ -6,6 +6,7 @@ folders), so it is the same on a machine of any speed; a moment is a share of th
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import re
@@ -33,6 +34,7 @@ NODES = {
     "report": "report",
 }
 PLAN = "plan.json"
+HUNG_S = 180.0  # a stage of the tiny plan that lasts so long hangs: it says where, and ends with code 1
 _EVENTS = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate")
 _context = multiprocessing.get_context("forkserver")
 
@@ -99,7 +101,9 @@ def run(
         except EOFError:
             break
     process.join()
-    return Ended(process.exitcode or 0, operations, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    assert seconds < HUNG_S, f"the stage hangs: {said(root).read_text()}"
+    return Ended(process.exitcode or 0, operations, seconds)
 
 
 def _stage(root: str, stage: str, operation: int, named: str, told: Connection, first: Callable[[], None] | None) -> None:
@@ -107,6 +111,7 @@ def _stage(root: str, stage: str, operation: int, named: str, told: Connection, 
 
     os.chdir(root)
     os.dup2(os.open(said(Path(root)), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    faulthandler.dump_traceback_later(HUNG_S, exit=True)
     main: Callable[[list[str]], int] = import_module(f"stages.{stage}.__main__").main
     if first is not None:
         first()

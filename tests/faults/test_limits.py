@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.common import atomic
 from tests.faults.pipeline import clear, completes, content, run, said, target
 
 pytestmark = pytest.mark.slow
@@ -94,7 +95,10 @@ def limit_memory(mib: int) -> None:
 
 
 def test_memory_that_runs_out_anywhere_in_a_stage_spoils_nothing(made: Path, stage: str, undisturbed: dict[str, bytes]) -> None:
-    """Each is told as that, but where a library aborts (it cannot start a thread) or hides it behind an error of its own."""
+    """Each is told as that, but where a library aborts (it cannot start a thread) or hides it behind an error of its own.
+
+    With hardly enough, torch's libraries take kernels that need less, whose sums differ in the last digit: whole, not equal.
+    """
     said(made).write_text("")
     codes = []
     for mib in MEMORY:
@@ -102,8 +106,9 @@ def test_memory_that_runs_out_anywhere_in_a_stage_spoils_nothing(made: Path, sta
         if codes[-1] == 2:
             one_error(made, "memory ran out")
         said(made).write_text("")
-        assert content(target(made, stage)) == undisturbed
         if codes[-1] == 0:
+            assert atomic.damaged(target(made, stage)) == []
             break
+        assert content(target(made, stage)) == undisturbed
     assert codes[-1] == 0 and 2 in codes[:-1], codes
     completes(made, stage, undisturbed, "too little memory")

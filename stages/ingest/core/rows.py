@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from stages.common.checksums import readable
 from stages.common.errors import UserError, unknown
+from stages.common.parquet import opened, readable
 from stages.ingest.core.files import MAX_FILE, File, check_growth
 from stages.ingest.core.item import Broken
 
@@ -84,13 +84,11 @@ def _jsonl(file: File, needed: Collection[str], names: list[str] | None, delimit
 
 
 def _parquet(file: File, needed: Collection[str], names: list[str] | None, delimiter: str | None) -> Iterator[Row | Broken]:
-    import pyarrow.parquet as pq
-
     with file.seekable() as stream, readable("the file is no readable Parquet", where=file.path, do="fetch it again"):
         try:
-            table = pq.ParquetFile(stream, pre_buffer=False)  # else Arrow keeps all that it has read of it
+            table = opened(stream)
             _check(needed, table.schema_arrow.names, file)
-            for batch in table.iter_batches(1024):
+            for batch in table.iter_batches(1024, use_threads=False):
                 yield from batch.to_pylist()
         except UnicodeDecodeError:
             raise UserError("a column of text is not UTF-8", where=file.path, do="store it as bytes, or mend it") from None

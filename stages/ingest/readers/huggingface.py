@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from stages.common.checksums import readable
 from stages.common.corpus import Column
 from stages.common.errors import UserError, unknown
+from stages.common.parquet import readable
 from stages.common.registry import part
 from stages.ingest.core.audio import AudioRule, Samples
 from stages.ingest.core.files import File

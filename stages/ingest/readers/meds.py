@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from stages.common.checksums import readable
+from stages.common import parquet
 from stages.common.corpus import Column
 from stages.common.errors import UserError, unknown
 from stages.common.registry import part
@@ -86,10 +86,12 @@ class Meds:
 
     def _events(self, file: File) -> Events:
         import pyarrow.compute as pc
-        import pyarrow.parquet as pq
 
-        with file.seekable() as stream, readable("the file is no readable Parquet", where=file.path, do="fetch it again"):
-            table = pq.read_table(stream)
+        with (
+            file.seekable() as stream,
+            parquet.readable("the file is no readable Parquet", where=file.path, do="fetch it again"),
+        ):
+            table = parquet.read(stream)
         for name in self.names:
             if name not in table.column_names:
                 raise unknown("column", name, table.column_names, where=file.path)
