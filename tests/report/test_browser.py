@@ -189,7 +189,7 @@ def test_variants_are_folded_found_sorted_below_their_base_and_revealed_by_a_lin
     page.get_by_label("Find").nth(1).fill("")
     assert not variant.is_visible()
     page.locator(".dag .node[data-id='pretrain/simclr__temperature_0_1']").click()
-    assert variant.is_visible()
+    variant.wait_for(timeout=10_000)  # the page hears of its address's new end a moment later
 
 
 def test_a_page_without_anything_is_whole_too(visit: Any, tmp_path: Path) -> None:
