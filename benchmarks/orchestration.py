@@ -89,7 +89,7 @@ def cases(options: Options) -> list[Case]:
                     ("dvc",),
                     "cost",
                     at_most(0.6),
-                    why="MLflow is brought up to date, which `dvc repro` leaves out (docs/running.md)",
+                    why="its mathematics alone, in one script, take 0.57 of that (docs/running.md)",
                 ),
                 Line(
                     "quickstart, 2 workers",
