@@ -34,7 +34,7 @@ soak: setup  ## long fault runs
 
 test-ray: setup  ## extract, ingest and pretrain on a Ray cluster of several nodes, one of which is killed
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[s3,molecules,test,ray]"
-	$(BIN)/python -m pytest -m ray tests/cluster
+	$(BIN)/python -m pytest -m ray -o faulthandler_timeout=3600 tests/cluster
 
 lint: setup
 	$(BIN)/ruff check .
